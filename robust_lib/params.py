@@ -1,0 +1,246 @@
+"""Typed parameters: one model per notebook, one clear error before anything starts.
+
+The values of a run come from three places, each over the one before: the notebook's own tagged cell (the
+micro scale), a YAML under `params/`, and the command line. `check` judges the values; `preflight` looks
+whether the data directory and the encoder they name are there.
+
+A notebook's setup cell says `p = params.check("01_robustness_study", globals())` and uses `p.sparsities`.
+In the checked values a whole number given for a real one is real (`1` is `1.0`): equal settings, equal units.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import re
+import reprlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+
+class ParameterError(ValueError):
+    """Parameters that cannot be used: names file, field, value, what is allowed, the nearest valid name."""
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise ValueError(f"{value!r} is named twice")
+    return values
+
+
+def _ascending(values: list[float]) -> list[float]:
+    if values != sorted(values):
+        raise ValueError(f"should ascend: {sorted(values)}")
+    return values
+
+
+_axis = (Field(min_length=1), AfterValidator(_distinct))
+Name = Annotated[str, Field(min_length=1)]
+SplitPath = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Count = Annotated[int, Field(ge=1)]
+Sparsity = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+Task = Literal["mnli", "fever", "qqp"]
+
+
+class Common(BaseModel):
+    """What every notebook has. A field's description says what is allowed; the errors quote it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    scale: Literal["micro", "colab", "paper"] = Field(description="micro, colab or paper")
+    source: Name = Field(description="micro, hub, or the path of a data directory")
+    seeds: Annotated[list[Seed], *_axis] = Field(description="at least one whole number from 0, none twice")
+
+
+class RobustnessStudy(Common):
+    """01_robustness_study: iterative magnitude pruning against a dense control."""
+
+    encoder: Name = Field(description="a micro-* encoder, a hub id, or a directory with config.json")
+    tasks: Annotated[list[Task], *_axis] = Field(description="at least one of mnli, fever, qqp")
+    train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
+    train_size: Count | None = Field(description="training examples per task, from 1, or null for all")
+    test_size: Count | None = Field(description="examples per test bed, from 1, or null for all")
+    sparsities: Annotated[list[Sparsity], *_axis, AfterValidator(_ascending)] = Field(
+        description="shares of weights removed, each above 0 and below 1, ascending, none twice"
+    )
+    schedule: Literal["cubic", "stepwise"] = Field(description="cubic or stepwise")
+    epochs: Count = Field(description="dense fine-tuning epochs, a whole number from 1")
+    pruning_epochs: Count = Field(description="epochs from 1: per level if stepwise, in all if cubic")
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="peak learning rate, above 0 and below 1"
+    )
+    batch_size: Count = Field(description="examples per step, a whole number from 1")
+    max_length: Annotated[int, Field(ge=8)] = Field(description="tokens per example, a whole number from 8")
+    warmup: Share = Field(description="share of steps with a rising learning rate, from 0 to below 1")
+    weight_decay: Share = Field(description="decoupled weight decay, from 0 to below 1")
+    merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
+    precision: Literal["fp32", "bf16"] = Field(description="fp32 or bf16")
+
+
+class MicroWorld(Common):
+    """00_micro_world: how the embedded world is made."""
+
+
+NOTEBOOKS: dict[str, type[Common]] = {
+    "00_micro_world": MicroWorld,
+    "01_robustness_study": RobustnessStudy,
+}
+
+
+def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | None = None) -> Any:
+    """The notebook's parameters as its model: every one is named, none is unknown, each in its range.
+
+    parameters: names to values, or the notebook's own `globals()` (its own and papermill's).
+    file: where they were written, for the message. Raises one ParameterError that lists every problem.
+    """
+    origin = str(file or notebook)
+    if notebook not in NOTEBOOKS:
+        raise ParameterError(f"{origin}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
+    model = NOTEBOOKS[notebook]
+    if "__builtins__" in parameters:
+        parameters = _assigned(parameters, model)
+    try:
+        return model.model_validate(dict(parameters))
+    except ValidationError as error:
+        raise ParameterError(_report(origin, model, error)) from None
+
+
+def load(file: str | Path) -> dict[str, Any]:
+    """Names to values of a YAML. They are judged by `check`, over the notebook's defaults.
+
+    Raises ParameterError for a file that is missing, not YAML, not a mapping, or names a key twice.
+    """
+    try:
+        text = Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{file}: cannot be read ({error}); expected a YAML of parameters") from None
+    try:
+        values = yaml.safe_load(text)
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        repeated = _repeated(node)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ParameterError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise ParameterError(f"{file}: holds {_short(values)}, expected lines of `name: value`")
+    if repeated:
+        raise ParameterError(f"{file}: {'; '.join(repeated)}")
+    return values
+
+
+def defaults(notebook: str | Path) -> dict[str, Any]:
+    """The assignments in the tagged cell of a notebook's py:percent file, read and never run.
+
+    Raises ParameterError when there is not exactly one such cell or a value is not a literal.
+    """
+    cells = re.split(r"^(?=# %%)", Path(notebook).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    tagged = [cell for cell in cells if re.match(r"# %%.*\btags=\[[^\]]*\"parameters\"", cell)]
+    if len(tagged) != 1:
+        raise ParameterError(f"{notebook}: {len(tagged)} cells tagged `parameters`, expected one")
+    values = literals(tagged[0])
+    if values is None:
+        raise ParameterError(f"{notebook}: the cell tagged `parameters` may only hold `name = literal`")
+    return values
+
+
+def literals(source: str) -> dict[str, Any] | None:
+    """Names to values of a cell that holds nothing but `name = literal` lines, else None."""
+    try:
+        statements = ast.parse(source).body
+        values = {}
+        for statement in statements:
+            if isinstance(statement, ast.Assign):
+                (target,), value = statement.targets, statement.value
+            elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+                target, value = statement.target, statement.value
+            else:
+                return None
+            if not isinstance(target, ast.Name):
+                return None
+            values[target.id] = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return None
+    return values
+
+
+def nearest(name: object, valid: Iterable[str]) -> str:
+    """`did you mean x?` where one valid name is close, else the list of them."""
+    names = sorted(valid)
+    close = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    return f"did you mean {close[0]}?" if close else f"allowed: {', '.join(names)}"
+
+
+def _assigned(namespace: Mapping[str, Any], model: type[Common]) -> dict[str, Any]:
+    """The parameters in a running notebook: the model's fields, and whatever the cells of plain assignments
+    just before the running one assign. Those are the tagged cell and the one papermill puts after it, in
+    which a misspelt name would otherwise go unseen."""
+    names = set(model.model_fields)
+    for source in reversed(list(namespace.get("In", []))[:-1]):
+        if not (values := literals(source)):
+            break
+        names |= values.keys()
+    return {name: namespace[name] for name in names if name in namespace}
+
+
+def _repeated(node: yaml.Node | None) -> list[str]:
+    """Keys that stand twice in one mapping, at any depth: YAML keeps the last without a word."""
+    if isinstance(node, yaml.SequenceNode):
+        return [text for value in node.value for text in _repeated(value)]
+    if not isinstance(node, yaml.MappingNode):
+        return []
+    first: dict[str, int] = {}
+    found = []
+    for key, value in node.value:
+        name, line = str(key.value), key.start_mark.line + 1
+        if name in first:
+            found.append(f"{name} is given twice, in lines {first[name]} and {line}")
+        first.setdefault(name, line)
+        found += _repeated(value)
+    return found
+
+
+def _report(origin: str, model: type[Common], error: ValidationError) -> str:
+    lines = [_problem(model, problem) for problem in error.errors(include_url=False)]
+    if len(lines) == 1:
+        return f"{origin}: {lines[0]}"
+    return "\n  ".join([f"{origin}: {len(lines)} parameters cannot be used", *lines])
+
+
+def _problem(model: type[Common], problem: Any) -> str:
+    """One line: field, value, what is wrong, what is allowed, the nearest valid name."""
+    field, *rest = problem["loc"]
+    where = str(field) + "".join(f"[{part!r}]" for part in rest if part != "[key]")
+    given = "" if problem["type"] == "missing" else f" = {_short(problem['input'])}"
+    if field not in model.model_fields:
+        return f"{where}{given}: no such parameter; {nearest(field, model.model_fields)}"
+    allowed = model.model_fields[field].description
+    if problem["type"] == "missing":
+        return f"{where}: is missing; allowed: {allowed}"
+    wrong = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    return f"{where}{given}: {wrong}; allowed: {allowed}{_hint(model, problem)}"
+
+
+def _hint(model: type[Common], problem: Any) -> str:
+    """The nearest choice for a misspelt one; how YAML and papermill want a number or a list written."""
+    value, kind = problem["input"], problem["type"]
+    if kind == "literal_error" and isinstance(value, str):
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        close = difflib.get_close_matches(value, choices, n=1, cutoff=0.5)
+        return f"; did you mean {close[0]}?" if close else ""
+    if kind in ("float_type", "int_type") and isinstance(value, str):
+        return "; a number stands without quotes, and YAML reads 2e-5 as text: write 2.0e-5"
+    if kind in ("list_type", "dict_type") and isinstance(value, str):
+        return f"; papermill takes lists and mappings as -y '{problem['loc'][0]}: {value}'"
+    return ""
+
+
+def _short(value: object) -> str:
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = 80
+    return shortened.repr(value)
