@@ -1,0 +1,108 @@
+"""Each named method of the papers as one short function, from a split, an encoder, hyper-parameters and a seed.
+
+The functions are units (`runs.unit`): what they return is kept in the store. `start` is a model made by another
+unit; None starts from the pretrained encoder under a new head.
+"""
+
+from functools import partial
+from typing import Literal
+
+import pandas as pd
+from transformers import PreTrainedModel
+
+from robust_lib import data, losses, masks, models, predict, prune, train
+
+
+def finetuned(
+    *,
+    encoder: models.Encoder,
+    split: data.Split,
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    max_length: int,
+    warmup: float = 0.0,
+    weight_decay: float = 0.0,
+    precision: str = "no",
+    seed: int = 0,
+) -> PreTrainedModel:
+    """The encoder fine-tuned with cross entropy: the papers' uncompressed model (BERT-base, teacher)."""
+    model = encoder.classifier(split.labels, seed=seed)
+    train.fit(
+        model,
+        data.batches(data.tokenised(split, encoder.tokenizer(), max_length), batch_size, seed=seed),
+        lambda logits, batch: losses.ce(logits, batch["labels"]),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        precision=precision,
+        seed=seed,
+    )
+    return model
+
+
+def imp(
+    *,
+    encoder: models.Encoder,
+    split: data.Split,
+    start: PreTrainedModel | None,
+    sparsity: float,
+    schedule: Literal["cubic", "stepwise"],
+    epochs: int,
+    learning_rate: float,
+    batch_size: int,
+    max_length: int,
+    warmup: float = 0.0,
+    weight_decay: float = 0.0,
+    precision: str = "no",
+    seed: int = 0,
+) -> PreTrainedModel:
+    """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
+
+    Paper 1, section 3.1 and appendix A. `cubic` raises the sparsity smoothly from the end of the warm-up to two
+    warm-ups before the end, as the reference code of Sanh et al. (2020); `stepwise` prunes once, then trains, so a
+    chain of units (each the `start` of the next) is one iterative run that leaves every sparsity on its way.
+    Sparsity 0 is the dense control: as many steps, the same frozen embeddings, nothing removed.
+    """
+    model = encoder.classifier(split.labels, seed=seed) if start is None else start
+    models.freeze_embeddings(model)
+    layers = masks.wrap(model)
+    initial = masks.sparsity(layer.weight for layer in layers.values())
+    train.fit(
+        model,
+        data.batches(data.tokenised(split, encoder.tokenizer(), max_length), batch_size, seed=seed),
+        lambda logits, batch: losses.ce(logits, batch["labels"]),
+        epochs=epochs,
+        learning_rate=learning_rate,
+        warmup=warmup,
+        weight_decay=weight_decay,
+        precision=precision,
+        seed=seed,
+        before_step=prune.iterative_magnitude(layers, _schedule(schedule, initial, sparsity, warmup)),
+    )
+    masks.unwrap(model)
+    return model
+
+
+def predicted(
+    *,
+    model: PreTrainedModel,
+    encoder: models.Encoder,
+    split: data.Split,
+    max_length: int,
+    batch_size: int = 128,
+    precision: str = "no",
+) -> pd.DataFrame:
+    """The model's logits on every example of a split, beside the gold labels (see `predict.frame`)."""
+    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
+    batches = data.batches(encoded, batch_size, shuffle=False)
+    return predict.frame(model, split, predict.logits(model, batches, examples=len(encoded), precision=precision))
+
+
+def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.Schedule:
+    """Sparsity over the share of training done."""
+    if name == "stepwise":
+        return partial(prune.stepwise, initial=initial, final=final)
+    ramp = 1 - 3 * warmup
+    return lambda progress: prune.cubic((progress - warmup) / ramp, initial=initial, final=final)

@@ -1,0 +1,172 @@
+"""Encoders by the papers' names, a local directory or a hub id; truncation, heads, sizes."""
+
+import difflib
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import huggingface_hub
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from robust_lib import micro
+
+# The papers' names. Google's miniatures are the ones whose sizes paper 2's Table 1 prints.
+HUB = {
+    "BERT-base": "google-bert/bert-base-uncased",
+    "BERT-large": "google-bert/bert-large-uncased",
+    "BERT-medium": "google/bert_uncased_L-8_H-512_A-8",
+    "BERT-mini": "google/bert_uncased_L-4_H-256_A-4",
+    "BERT-small": "google/bert_uncased_L-4_H-512_A-8",
+    "BERT-tiny": "google/bert_uncased_L-2_H-128_A-2",
+    "Pretrained-l6": "google/bert_uncased_L-6_H-768_A-12",
+    "DistilBERT": "distilbert/distilbert-base-uncased",
+    "TinyBERT": "huawei-noah/TinyBERT_General_6L_768D",
+    "RoBERTa-base": "FacebookAI/roberta-base",
+}
+
+
+class EncoderError(ValueError):
+    """An encoder that cannot be had; the message names it and says what would help."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A pretrained encoder: a micro name, one of the papers' names, a transformers directory or a hub id.
+
+    `layers` keeps only the first so many layers (the papers' truncation); None keeps all.
+    """
+
+    name: str
+    layers: int | None = None
+    revision: str = "main"
+
+    @property
+    def location(self) -> str:
+        """The directory or hub id behind the name."""
+        if self.name in micro.FAMILY:
+            return str(micro.directory(self.name))
+        if self.name in HUB:
+            return HUB[self.name]
+        if self.name.startswith(("/", "./", "../", "~")) or Path(self.name).exists():
+            return str(_checked_directory(Path(self.name).expanduser()))
+        if "/" not in self.name:
+            near = difflib.get_close_matches(self.name, [*micro.FAMILY, *HUB], n=1)
+            raise EncoderError(
+                f"encoder: {self.name!r} is no known name, directory or hub id"
+                + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join([*micro.FAMILY, *HUB])}")
+            )
+        return self.name
+
+    def fingerprint(self) -> str:
+        """What the units' keys know of the encoder: a hash of its files, or the hub's commit."""
+        location = self.location
+        if Path(location).is_dir():
+            files = sorted(file for file in Path(location).iterdir() if file.suffix in {".json", ".safetensors", ".txt"})
+            identity = "".join(_sha256(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
+        else:
+            identity = _hub_commit(location, self.revision)
+        return hashlib.sha256(f"{identity}{self.layers}".encode()).hexdigest()
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The encoder's own tokenizer."""
+        with _named(self.location):
+            return transformers.AutoTokenizer.from_pretrained(self.location, revision=self.revision)
+
+    def classifier(self, labels: Sequence[str], *, seed: int) -> PreTrainedModel:
+        """The encoder under a new classification head drawn from `seed`; classes in the order of `labels`."""
+        torch.manual_seed(seed)
+        names = dict(enumerate(labels))
+        with _named(self.location):
+            model = transformers.AutoModelForSequenceClassification.from_pretrained(
+                self.location,
+                revision=self.revision,
+                dtype=torch.float32,
+                num_labels=len(labels),
+                id2label=names,
+                label2id={label: index for index, label in names.items()},
+            )
+        return model if self.layers is None else truncate(model, self.layers)
+
+
+def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """Name and module of the encoder's list of layers (`bert.encoder.layer`, `distilbert.transformer.layer`...)."""
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module):
+            return name, module
+    raise EncoderError(f"{type(model).__name__} has no list of layers")
+
+
+def truncate(model: PreTrainedModel, layers: int) -> PreTrainedModel:
+    """Keep the first `layers` layers, in place (Truncated-l6 of paper 1, Truncate & Finetune of paper 3)."""
+    name, stack = layer_stack(model)
+    if not 1 <= layers <= len(stack):
+        raise EncoderError(f"truncate: {layers} layers asked of {len(stack)}")
+    model.set_submodule(name, stack[:layers])
+    model.config.num_hidden_layers = layers
+    return model
+
+
+def parameter_counts(model: PreTrainedModel) -> dict[str, int]:
+    """Parameters in the embeddings, the encoder's layers and the head (pooler and classifier)."""
+    counts = {"embeddings": 0, "encoder": 0, "head": 0}
+    stack, _ = layer_stack(model)
+    for name, parameter in model.named_parameters():
+        part = "encoder" if name.startswith(stack) else "embeddings" if "embeddings" in name else "head"
+        counts[part] += parameter.numel()
+    return counts
+
+
+def freeze_embeddings(model: PreTrainedModel) -> None:
+    """Take the embeddings out of training, as paper 1 does while pruning (appendix A)."""
+    for name, parameter in model.named_parameters():
+        if "embeddings" in name:
+            parameter.requires_grad_(False)
+
+
+def _checked_directory(path: Path) -> Path:
+    if not path.is_dir():
+        raise EncoderError(f"encoder: there is no directory {path}")
+    if not (path / "config.json").is_file():
+        raise EncoderError(f"encoder: {path} holds no config.json, so it is no transformers directory")
+    return path
+
+
+@functools.lru_cache(maxsize=1024)
+def _sha256(file: Path, modified: int, size: int) -> str:
+    """Hash of a file, computed once for as long as its time and size stay."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+@functools.lru_cache(maxsize=256)
+def _hub_commit(name: str, revision: str) -> str:
+    """The commit of a hub repository: from the cache when it is there, so that offline work keeps its keys."""
+    cached = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=revision)
+    if isinstance(cached, str):
+        return Path(cached).parent.name
+    with _named(name):
+        commit = huggingface_hub.HfApi().model_info(name, revision=revision).sha
+    return str(commit)
+
+
+@contextmanager
+def _named(location: str) -> Iterator[None]:
+    """Turn a failed load into one error that names the encoder, without the report on new head weights."""
+    verbosity = transformers.logging.get_verbosity()
+    transformers.logging.set_verbosity_error()
+    try:
+        yield
+    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise EncoderError(
+            f"encoder: {location} cannot be loaded ({reason}); give a transformers directory, or check the hub id "
+            "and the network (HF_HUB_OFFLINE)"
+        ) from error
+    finally:
+        transformers.logging.set_verbosity(verbosity)

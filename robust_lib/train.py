@@ -1,0 +1,102 @@
+"""One training loop: a model, batches, a loss, a linear schedule; what is trained (weights or scores) is the model's."""
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sized
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+
+Batch = Mapping[str, Tensor]
+Loss = Callable[[Tensor, Batch], Tensor]
+CHECKED_EVERY = 32  # steps
+INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+class Batches(Sized, Protocol):
+    """Re-iterable batches: each iteration is one epoch in a new order, `len` the steps of an epoch."""
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class DivergedError(ArithmeticError):
+    """The loss became NaN or infinite; the message names the step and the examples of its batch."""
+
+
+def fit(
+    model: nn.Module,
+    batches: Batches,
+    loss: Loss,
+    *,
+    epochs: int,
+    learning_rate: float,
+    warmup: float = 0.0,
+    weight_decay: float = 0.0,
+    clip: float = 1.0,
+    precision: str = "no",
+    seed: int = 0,
+    before_step: Callable[[int, int], None] = lambda step, total: None,
+) -> list[float]:
+    """Train in place with AdamW, linear warm-up and decay to 0, and global gradient clipping.
+
+    A batch holds `labels` and `index` (positions of its examples) beside the model's inputs; `loss` maps the
+    logits and the batch to a scalar. `warmup` is a share of all steps, `clip` the largest gradient norm,
+    `precision` accelerate's mixed precision ("no", "bf16"). Biases and LayerNorms do not decay. `before_step`
+    is called with (step, total) before every step and once more at the end. `seed` is dropout's.
+    Returns the loss of every step. Raises DivergedError on a loss that is not finite.
+    """
+    torch.manual_seed(seed)
+    accelerator = Accelerator(mixed_precision=precision)
+    total = epochs * len(batches)
+    optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=learning_rate, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear(step, total, warmup))
+    model.train()
+    prepared, optimizer = accelerator.prepare(model, optimizer)
+    losses: list[Tensor] = []
+    examples: list[Tensor] = []
+    for step, batch in enumerate(itertools.chain.from_iterable(batches for _ in range(epochs))):
+        before_step(step, total)
+        batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
+        with accelerator.autocast():
+            logits = prepared(**{name: batch[name] for name in INPUTS if name in batch}).logits
+        value = loss(logits.float(), batch)
+        losses.append(value.detach())
+        examples.append(batch["index"])
+        if step % CHECKED_EVERY == 0 or step == total - 1:
+            _check(losses, examples, total)
+        accelerator.backward(value)
+        accelerator.clip_grad_norm_(model.parameters(), clip)
+        optimizer.step()
+        schedule.step()
+        optimizer.zero_grad()
+    before_step(total, total)
+    model.to("cpu").eval()
+    return torch.stack(losses).tolist() if losses else []
+
+
+def linear(step: int, total: int, warmup: float) -> float:
+    """Share of the peak learning rate at `step`: up over the first `warmup` share of the steps, then down to 0."""
+    rising = warmup * total
+    return (step + 1) / (rising + 1) if step < rising else max(0.0, (total - step) / max(1.0, total - rising))
+
+
+def _check(losses: list[Tensor], examples: list[Tensor], total: int) -> None:
+    """Raise on the first loss that is not finite. Looked at in groups: each look waits for the GPU."""
+    first = max(0, len(losses) - CHECKED_EVERY)
+    bad = (~torch.stack(losses[first:]).isfinite()).nonzero()
+    if len(bad):
+        step = first + int(bad[0])
+        raise DivergedError(
+            f"the loss is {losses[step].item()} at step {step} of {total}; examples {examples[step].tolist()}; "
+            "try a lower learning rate or more warm-up"
+        )
+
+
+def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """Matrices decay, vectors (biases, LayerNorms) do not; frozen parameters are left out."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
