@@ -216,7 +216,7 @@ def _problem(model: type[Common], problem: Any) -> str:
     """One line: field, value, what is wrong, what is allowed, the nearest valid name."""
     field, *rest = problem["loc"]
     where = str(field) + "".join(f"[{part!r}]" for part in rest if part != "[key]")
-    given = "" if problem["type"] == "missing" else f" = {_short(problem['input'])}"
+    given = "" if problem["type"] in ("missing", "invalid_key") else f" = {_short(problem['input'])}"
     if field not in model.model_fields:
         return f"{where}{given}: no such parameter; {nearest(field, model.model_fields)}"
     allowed = model.model_fields[field].description

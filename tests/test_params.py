@@ -1,0 +1,228 @@
+"""Parameters: what is refused, and that the refusal says enough to repair it."""
+
+import ast
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robust_lib import params
+
+STUDY = "01_robustness_study"
+GOOD: dict[str, Any] = {
+    "scale": "colab",
+    "source": "hub",
+    "seeds": [0, 1],
+    "encoder": "google/bert_uncased_L-2_H-128_A-2",
+    "tasks": ["mnli", "qqp"],
+    "train_paths": {"mnli": "mnli/train_subset"},
+    "train_size": 2000,
+    "test_size": None,
+    "sparsities": [0.2, 0.4],
+    "schedule": "cubic",
+    "epochs": 3,
+    "pruning_epochs": 2,
+    "learning_rate": 2e-5,
+    "batch_size": 32,
+    "max_length": 128,
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "merge": "argmax",
+    "precision": "fp32",
+}
+
+
+def refusal(**changes: Any) -> str:
+    with pytest.raises(params.ParameterError) as caught:
+        params.check(STUDY, GOOD | changes, file="params/colab/x.yaml")
+    return str(caught.value)
+
+
+def test_good_parameters_pass_and_whole_numbers_become_real() -> None:
+    checked = params.check(STUDY, GOOD | {"weight_decay": 0, "warmup": 0})
+    assert (checked.weight_decay, type(checked.weight_decay)) == (0.0, float)
+    assert checked.model_dump() == GOOD | {"weight_decay": 0.0, "warmup": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("sparsities", [0.2, 1.2], ["sparsities[1] = 1.2", "less than 1", "above 0 and below 1"]),
+        ("sparsities", [0.0], ["sparsities[0] = 0.0", "greater than 0"]),
+        ("sparsities", [math.nan], ["sparsities[0] = nan", "finite"]),
+        ("sparsities", [0.4, 0.2], ["sparsities = [0.4, 0.2]", "ascend: [0.2, 0.4]"]),
+        ("sparsities", [], ["sparsities = []", "at least 1 item"]),
+        ("sparsities", 0.4, ["sparsities = 0.4", "list"]),
+        ("seeds", [0, 0], ["seeds = [0, 0]", "named twice"]),
+        ("seeds", [-1], ["seeds[0] = -1", "whole number from 0"]),
+        ("seeds", [True], ["seeds[0] = True", "integer"]),
+        ("seeds", "[0, 1]", ["seeds = '[0, 1]'", "-y 'seeds: [0, 1]'"]),
+        ("tasks", ["mnil"], ["tasks[0] = 'mnil'", "mnli, fever, qqp", "did you mean mnli?"]),
+        ("tasks", ["mnli", "mnli"], ["'mnli' is named twice"]),
+        ("train_paths", {"mnil": "mnli/train"}, ["train_paths['mnil']", "did you mean mnli?"]),
+        ("train_paths", {"mnli": "../mnli"}, ["train_paths['mnli'] = '../mnli'", "dataset/split"]),
+        ("train_size", 0, ["train_size = 0", "null for all"]),
+        ("train_size", 2000.0, ["train_size = 2000.0", "integer"]),
+        ("train_size", True, ["train_size = True", "integer"]),
+        ("learning_rate", "2e-5", ["learning_rate = '2e-5'", "write 2.0e-5"]),
+        ("learning_rate", False, ["learning_rate = False", "number"]),
+        ("warmup", 1.0, ["warmup = 1.0", "less than 1"]),
+        ("schedule", "linear", ["schedule = 'linear'", "cubic or stepwise"]),
+        ("scale", "papers", ["scale = 'papers'", "did you mean paper?"]),
+        ("source", "", ["source = ''", "data directory"]),
+        ("trainsize", 5, ["trainsize = 5", "no such parameter", "did you mean train_size?"]),
+        (3, 5, ["3: no such parameter", "allowed: batch_size"]),
+    ],
+)  # fmt: skip
+def test_refusal_names_file_field_value_and_what_is_allowed(field: Any, value: Any, said: list[str]) -> None:
+    message = refusal(**{field: value}) if isinstance(field, str) else _refused(GOOD | {field: value})
+    assert [part for part in ["params/colab/x.yaml", *said] if part not in message] == []
+
+
+def _refused(parameters: dict[Any, Any]) -> str:
+    with pytest.raises(params.ParameterError) as caught:
+        params.check(STUDY, parameters, file="params/colab/x.yaml")
+    return str(caught.value)
+
+
+def test_all_problems_come_in_one_error() -> None:
+    message = refusal(epochs=0, tasks=[], trainsize=1, merge="add")
+    assert "4 parameters cannot be used" in message
+    assert all(field in message for field in ("epochs", "tasks", "trainsize", "merge"))
+
+
+def test_a_missing_parameter_is_named() -> None:
+    message = _refused({name: value for name, value in GOOD.items() if name != "merge"})
+    assert "merge: is missing; allowed: " in message
+
+
+def test_an_unknown_notebook_is_named_with_its_neighbour() -> None:
+    with pytest.raises(params.ParameterError, match="did you mean 01_robustness_study"):
+        params.check("01_robustnes_study", GOOD)
+
+
+def test_every_field_says_what_is_allowed() -> None:
+    for model in params.NOTEBOOKS.values():
+        assert [name for name, field in model.model_fields.items() if not field.description] == []
+
+
+def notebook(*cells: str, **namespace: Any) -> dict[str, Any]:
+    """A running notebook's globals after those cells; the last is the one that runs."""
+    return GOOD | {"__builtins__": {}, "In": ["", *cells], "Out": {}, "json": ast, "_": 3} | namespace
+
+
+def test_a_notebooks_globals_are_read_for_its_parameters_alone() -> None:
+    assert params.check(STUDY, notebook("scale = 'colab'", "import json", frame=[1])).model_dump() == GOOD
+
+
+def test_a_misspelt_name_that_papermill_put_into_the_notebook_is_found() -> None:
+    cells = ("scale = 'colab'", "# Parameters\nsparsitys = [0.4]\n", "from robust_lib import params")
+    with pytest.raises(params.ParameterError, match="did you mean sparsities"):
+        params.check(STUDY, notebook(*cells, sparsitys=[0.4]))
+
+
+def test_a_misspelt_name_repaired_in_the_open_notebook_is_forgotten() -> None:
+    cells = ("sparsitys = [0.4]", "check(...)", "sparsities = [0.4]", "check(...)")
+    assert params.check(STUDY, notebook(*cells, sparsitys=[0.4])).model_dump() == GOOD
+
+
+def written(folder: Path, text: str | bytes) -> Path:
+    file = folder / "x.yaml"
+    file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return file
+
+
+def test_yaml_is_read_as_written(tmp_path: Path) -> None:
+    assert params.load(written(tmp_path, yaml.safe_dump(GOOD))) == GOOD
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("seeds: [0]\nscale: colab\nseeds: [1]\n", "seeds is given twice, in lines 1 and 3"),
+        ("{scale: colab, scale: paper}", "scale is given twice"),
+        ("train_paths: {mnli: a/b,\n  mnli: a/c}", "mnli is given twice, in lines 1 and 2"),
+        ("seeds:\n\t- 0\n", "line 2"),
+        ("seeds: [0", "not valid YAML"),
+        ("- seeds\n", "expected lines of `name: value`"),
+        ("", "expected lines of `name: value`"),
+        ("seeds", "expected lines of `name: value`"),
+        ("seeds: &a [*a]", "recursion"),
+        ("? [1]\n: 2", "unhashable key"),
+        ("seeds: 2020-13-45", "month must be in 1..12"),
+        ("seeds: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        (b"seeds: \xff", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_damaged_yaml_is_one_clear_error(tmp_path: Path, text: str | bytes, said: str) -> None:
+    with pytest.raises(params.ParameterError) as caught:
+        params.load(written(tmp_path, text))
+    assert said in str(caught.value)
+    assert "x.yaml" in str(caught.value)
+
+
+def test_a_missing_yaml_is_named(tmp_path: Path) -> None:
+    with pytest.raises(params.ParameterError, match=r"none\.yaml.*No such file"):
+        params.load(tmp_path / "none.yaml")
+
+
+def test_defaults_are_read_and_never_run(tmp_path: Path) -> None:
+    file = tmp_path / "n.py"
+    cell = '# %% tags=["parameters"]\nseeds = [0]  # one\nrate: float = -1e-3\nsize = None\n\n'
+    cell += "# %%\nraise SystemExit\n"
+    file.write_text("# %% [markdown]\n# # Title\n\n" + cell)
+    assert params.defaults(file) == {"seeds": [0], "rate": -1e-3, "size": None}
+    file.write_text(cell.replace("[0]", "list(range(3))"))
+    with pytest.raises(params.ParameterError, match="may only hold `name = literal`"):
+        params.defaults(file)
+    file.write_text(cell + cell)
+    with pytest.raises(params.ParameterError, match="2 cells tagged"):
+        params.defaults(file)
+
+
+SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(SCALARS, inner, max_size=2),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(sorted(GOOD)) | st.text(max_size=12)
+
+
+@settings(max_examples=300, deadline=None)
+@given(changes=st.dictionaries(NAMES, VALUES, max_size=4))
+def test_any_mapping_is_either_in_range_or_refused_by_name(changes: dict[str, Any]) -> None:
+    refused = ""
+    try:
+        checked = params.check(STUDY, GOOD | changes, file="f.yaml")
+    except params.ParameterError as error:
+        refused = str(error)
+    if refused:
+        assert refused.startswith("f.yaml: ")
+        assert any(str(name) in refused for name in changes)
+    else:
+        assert set(changes) <= set(GOOD)
+        assert all(0 < sparsity < 1 for sparsity in checked.sparsities)
+        assert checked.sparsities == sorted(set(checked.sparsities))
+        assert checked.seeds
+        assert all(type(seed) is int and seed >= 0 for seed in checked.seeds)
+        assert set(checked.tasks) <= {"mnli", "fever", "qqp"}
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    text=st.text(st.sampled_from("seeds: [0]\n\t-{}&*!|>'\"#ab?1.e"), max_size=40) | st.binary(max_size=30)
+)
+def test_any_file_is_either_a_mapping_or_refused_by_name(
+    tmp_path_factory: pytest.TempPathFactory, text: str | bytes
+) -> None:
+    file = written(tmp_path_factory.getbasetemp(), text)
+    try:
+        outcome: Any = params.load(file)
+    except params.ParameterError as error:
+        outcome = str(error)
+    assert isinstance(outcome, dict) or outcome.startswith(f"{file}: ")
