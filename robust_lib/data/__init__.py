@@ -1,0 +1,18 @@
+"""Tasks and test beds in one canonical form, from the micro world, a data directory or the hub."""
+
+from robust_lib.data.encoding import Encoded, batches, tokenised
+from robust_lib.data.split import Split
+from robust_lib.data.tasks import DATASETS, TASKS, DataError, Dataset, Task, TestBed
+
+__all__ = [
+    "DATASETS",
+    "TASKS",
+    "DataError",
+    "Dataset",
+    "Encoded",
+    "Split",
+    "Task",
+    "TestBed",
+    "batches",
+    "tokenised",
+]
