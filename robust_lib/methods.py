@@ -23,16 +23,17 @@ def finetuned(
     max_length: int,
     warmup: float = 0.0,
     weight_decay: float = 0.0,
-    precision: str = "no",
+    precision: train.Precision = "fp32",
     seed: int = 0,
 ) -> PreTrainedModel:
     """The encoder fine-tuned with cross entropy: the papers' uncompressed model (BERT-base, teacher)."""
     model = encoder.classifier(split.labels, seed=seed)
     train.fit(
         model,
-        data.batches(data.tokenised(split, encoder.tokenizer(), max_length), batch_size, seed=seed),
+        data.tokenised(split, encoder.tokenizer(), max_length),
         lambda logits, batch: losses.ce(logits, batch["labels"]),
         epochs=epochs,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         warmup=warmup,
         weight_decay=weight_decay,
@@ -55,7 +56,7 @@ def imp(
     max_length: int,
     warmup: float = 0.0,
     weight_decay: float = 0.0,
-    precision: str = "no",
+    precision: train.Precision = "fp32",
     seed: int = 0,
 ) -> PreTrainedModel:
     """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
@@ -71,9 +72,10 @@ def imp(
     initial = masks.sparsity(layer.weight for layer in layers.values())
     train.fit(
         model,
-        data.batches(data.tokenised(split, encoder.tokenizer(), max_length), batch_size, seed=seed),
+        data.tokenised(split, encoder.tokenizer(), max_length),
         lambda logits, batch: losses.ce(logits, batch["labels"]),
         epochs=epochs,
+        batch_size=batch_size,
         learning_rate=learning_rate,
         warmup=warmup,
         weight_decay=weight_decay,
@@ -92,12 +94,11 @@ def predicted(
     split: data.Split,
     max_length: int,
     batch_size: int = 128,
-    precision: str = "no",
+    precision: train.Precision = "fp32",
 ) -> pd.DataFrame:
     """The model's logits on every example of a split, beside the gold labels (see `predict.frame`)."""
     encoded = data.tokenised(split, encoder.tokenizer(), max_length)
-    batches = data.batches(encoded, batch_size, shuffle=False)
-    return predict.frame(model, split, predict.logits(model, batches, examples=len(encoded), precision=precision))
+    return predict.frame(model, split, predict.logits(model, encoded, batch_size=batch_size, precision=precision))
 
 
 def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.Schedule:

@@ -26,6 +26,7 @@ HUB = {
     "BERT-tiny": "google/bert_uncased_L-2_H-128_A-2",
     "Pretrained-l6": "google/bert_uncased_L-6_H-768_A-12",
     "DistilBERT": "distilbert/distilbert-base-uncased",
+    "MiniLM": "nreimers/MiniLMv2-L6-H768-distilled-from-BERT-Base",  # 66M as in paper 1; version 2 of the method
     "TinyBERT": "huawei-noah/TinyBERT_General_6L_768D",
     "RoBERTa-base": "FacebookAI/roberta-base",
 }

@@ -11,13 +11,13 @@ from robust_lib import data, train
 CARRIED = ("heuristic", "subcase", "hard")
 
 
-def logits(model: PreTrainedModel, batches: train.Batches, *, examples: int, precision: str = "no") -> Tensor:
-    """Logits (examples, classes) in fp32, row i for the example whose batch `index` is i. Dropout is off."""
-    accelerator = Accelerator(mixed_precision=precision)
+def logits(model: PreTrainedModel, encoded: data.Encoded, *, batch_size: int = 128, precision: train.Precision = "fp32") -> Tensor:
+    """Logits (examples, classes) in fp32, in the order of the examples. Dropout is off."""
+    accelerator = Accelerator(mixed_precision=train.MIXED[precision])
     model = model.to(accelerator.device).eval()
-    rows = torch.full((examples, model.config.num_labels), torch.nan)
+    rows = torch.full((len(encoded), model.config.num_labels), torch.nan)
     with torch.inference_mode(), accelerator.autocast():
-        for batch in batches:
+        for batch in data.batches(encoded, batch_size):
             inputs = {name: batch[name].to(accelerator.device) for name in train.INPUTS if name in batch}
             rows[batch["index"]] = model(**inputs).logits.float().cpu()
     model.to("cpu")

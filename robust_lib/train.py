@@ -1,23 +1,22 @@
 """One training loop: a model, batches, a loss, a linear schedule; what is trained (weights or scores) is the model's."""
 
-import itertools
-from collections.abc import Callable, Iterator, Mapping, Sized
-from typing import Protocol
+import math
+from collections.abc import Callable, Mapping
+from typing import Literal
 
 import torch
 from accelerate import Accelerator
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from robust_lib import data
 
 Batch = Mapping[str, Tensor]
+Precision = Literal["fp32", "bf16"]
+MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16"}  # accelerate's names
 Loss = Callable[[Tensor, Batch], Tensor]
 CHECKED_EVERY = 32  # steps
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-
-
-class Batches(Sized, Protocol):
-    """Re-iterable batches: each iteration is one epoch in a new order, `len` the steps of an epoch."""
-
-    def __iter__(self) -> Iterator[Batch]: ...
 
 
 class DivergedError(ArithmeticError):
@@ -25,37 +24,41 @@ class DivergedError(ArithmeticError):
 
 
 def fit(
-    model: nn.Module,
-    batches: Batches,
+    model: PreTrainedModel,
+    encoded: data.Encoded,
     loss: Loss,
     *,
     epochs: int,
+    batch_size: int,
     learning_rate: float,
     warmup: float = 0.0,
     weight_decay: float = 0.0,
     clip: float = 1.0,
-    precision: str = "no",
+    precision: Precision = "fp32",
     seed: int = 0,
     before_step: Callable[[int, int], None] = lambda step, total: None,
 ) -> list[float]:
     """Train in place with AdamW, linear warm-up and decay to 0, and global gradient clipping.
 
-    A batch holds `labels` and `index` (positions of its examples) beside the model's inputs; `loss` maps the
-    logits and the batch to a scalar. `warmup` is a share of all steps, `clip` the largest gradient norm,
-    `precision` accelerate's mixed precision ("no", "bf16"). Biases and LayerNorms do not decay. `before_step`
-    is called with (step, total) before every step and once more at the end. `seed` is dropout's.
+    `loss` maps the logits and the batch to a scalar; a batch holds `labels` and `index` (the rows of its examples)
+    beside the model's inputs. `warmup` is a share of all steps, `clip` the largest gradient norm, `precision` that of the
+    forward and backward pass (the weights stay fp32). Biases and LayerNorms do not decay. `before_step` is called with
+    (step, total) before every step and once more at the end. `seed` draws the order and the dropout.
     Returns the loss of every step. Raises DivergedError on a loss that is not finite.
     """
     torch.manual_seed(seed)
-    accelerator = Accelerator(mixed_precision=precision)
-    total = epochs * len(batches)
+    order = torch.Generator().manual_seed(seed)
+    names = list(model.config.id2label.values())
+    accelerator = Accelerator(mixed_precision=MIXED[precision])
+    total = epochs * math.ceil(len(encoded) / batch_size)
     optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear(step, total, warmup))
     model.train()
     prepared, optimizer = accelerator.prepare(model, optimizer)
     losses: list[Tensor] = []
     examples: list[Tensor] = []
-    for step, batch in enumerate(itertools.chain.from_iterable(batches for _ in range(epochs))):
+    passes = (data.batches(encoded, batch_size, generator=order, labels=names) for _ in range(epochs))
+    for step, batch in enumerate(batch for epoch in passes for batch in epoch):
         before_step(step, total)
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         with accelerator.autocast():
@@ -93,7 +96,7 @@ def _check(losses: list[Tensor], examples: list[Tensor], total: int) -> None:
         )
 
 
-def _groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def _groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay, vectors (biases, LayerNorms) do not; frozen parameters are left out."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [

@@ -1,0 +1,98 @@
+import copy
+
+import pytest
+import torch
+import transformers
+
+from robust_lib import models
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 90}
+IDS = torch.tensor([[2, 7, 8, 9, 3]])
+LABELS = ("entailment", "neutral", "contradiction")
+
+
+@pytest.fixture
+def directory(tmp_path):
+    torch.manual_seed(0)
+    transformers.BertModel(transformers.BertConfig(**SMALL)).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def test_a_directory_becomes_a_classifier_with_its_labels_by_name(directory):
+    model = models.Encoder(str(directory)).classifier(LABELS, seed=0)
+    assert model.config.id2label == dict(enumerate(LABELS))
+    assert model.config.label2id == {label: index for index, label in enumerate(LABELS)}
+
+
+def test_the_seed_draws_the_head_and_nothing_else(directory):
+    first, again, other = (models.Encoder(str(directory)).classifier(LABELS, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.classifier.weight, again.classifier.weight)
+    assert not torch.equal(first.classifier.weight, other.classifier.weight)
+    assert torch.equal(first.bert.encoder.layer[0].output.dense.weight, other.bert.encoder.layer[0].output.dense.weight)
+
+
+def test_truncation_keeps_the_first_layers(directory):
+    whole = models.Encoder(str(directory)).classifier(LABELS, seed=0)
+    half = models.Encoder(str(directory), layers=2).classifier(LABELS, seed=0)
+    states = whole(IDS, output_hidden_states=True).hidden_states
+    torch.testing.assert_close(half(IDS, output_hidden_states=True).hidden_states, states[:3])
+    assert half.config.num_hidden_layers == 2
+    with pytest.raises(models.EncoderError, match="9 layers asked of 4"):
+        models.truncate(whole, 9)
+
+
+@pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
+def test_parameter_counts_add_up(family):
+    sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64} if family == "distilbert" else SMALL
+    model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(family, **sizes))
+    counts = models.parameter_counts(model)
+    assert sum(counts.values()) == model.num_parameters()
+    per_layer = 4 * (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 4 * 32
+    assert counts["encoder"] == per_layer * (2 if family == "distilbert" else 4)
+    assert counts["embeddings"] == sum(p.numel() for p in model.base_model.embeddings.parameters())
+
+
+def test_frozen_embeddings_leave_the_rest_trainable(directory):
+    model = models.Encoder(str(directory)).classifier(LABELS, seed=0)
+    models.freeze_embeddings(model)
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    assert frozen == {name for name, _ in model.named_parameters() if name.startswith("bert.embeddings")}
+
+
+def test_the_fingerprint_follows_the_weights_the_layers_and_not_the_place(directory, tmp_path):
+    encoder = models.Encoder(str(directory))
+    before = encoder.fingerprint()
+    assert models.Encoder(str(directory), layers=2).fingerprint() != before
+    elsewhere = tmp_path / "elsewhere"
+    model = transformers.BertModel.from_pretrained(directory)
+    model.save_pretrained(elsewhere)
+    assert models.Encoder(str(elsewhere)).fingerprint() == before
+    changed = copy.deepcopy(model)
+    changed.pooler.dense.bias.data[0] += 1
+    changed.save_pretrained(elsewhere)
+    assert models.Encoder(str(elsewhere)).fingerprint() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("BERT-bas", r"'BERT-bas' is no known name, directory or hub id; did you mean 'BERT-base'\?"),
+        ("/nowhere/at/all", "there is no directory /nowhere/at/all"),
+        ("someone/not-in-the-cache", "someone/not-in-the-cache cannot be loaded"),
+    ],
+)
+def test_an_encoder_that_cannot_be_had_is_named(name, message):
+    with pytest.raises(models.EncoderError, match=message):
+        models.Encoder(name).classifier(LABELS, seed=0)
+
+
+def test_a_directory_that_is_no_model_is_named(tmp_path):
+    with pytest.raises(models.EncoderError, match=r"holds no config\.json"):
+        models.Encoder(str(tmp_path)).fingerprint()
+
+
+def test_cut_weights_are_named(directory):
+    weights = directory / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(models.EncoderError, match=f"{directory} cannot be loaded"):
+        models.Encoder(str(directory)).classifier(LABELS, seed=0)

@@ -1,0 +1,113 @@
+import copy
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from robust_lib import data, losses, masks, predict, train
+
+LABELS = ("entailment", "neutral", "contradiction")
+SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 40}
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    names = dict(enumerate(LABELS))
+    config = transformers.BertConfig(**SMALL, id2label=names, label2id={label: i for i, label in names.items()})
+    return transformers.BertForSequenceClassification(config)
+
+
+@pytest.fixture
+def encoded():
+    """Sixty sequences whose class is their second token."""
+    draw = np.random.default_rng(0)
+    lengths, gold = draw.integers(4, 12, 60), draw.integers(0, 3, 60)
+    tokens = [np.concatenate([[2, 10 + label], draw.integers(20, 40, length - 2)]) for length, label in zip(lengths, gold, strict=True)]
+    return data.Encoded({"input_ids": np.concatenate(tokens).astype(np.int32)}, {"input_ids": 0},
+                        np.concatenate([[0], np.cumsum(lengths)]), gold, LABELS)  # fmt: skip
+
+
+def ce(logits, batch):
+    return losses.ce(logits, batch["labels"])
+
+
+SETTINGS = {"batch_size": 8, "learning_rate": 3e-3}
+
+
+def test_training_learns_and_the_same_seed_gives_the_same_weights(model, encoded):
+    twin, other = copy.deepcopy(model), copy.deepcopy(model)
+    history = train.fit(model, encoded, ce, epochs=20, seed=1, **SETTINGS)
+    train.fit(twin, encoded, ce, epochs=20, seed=1, **SETTINGS)
+    train.fit(other, encoded, ce, epochs=8, seed=2, **SETTINGS)
+    assert len(history) == 20 * 8
+    assert history[-1] < 0.2 < history[0]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+    assert not torch.equal(model.classifier.weight, other.classifier.weight)
+
+
+def test_predictions_come_back_in_the_order_of_the_examples(model, encoded):
+    train.fit(model, encoded, ce, epochs=8, **SETTINGS)
+    rows = predict.logits(model, encoded, batch_size=7)
+    assert (rows.argmax(-1).numpy() == encoded.gold).mean() > 0.95
+    one_by_one = predict.logits(model, encoded, batch_size=1)
+    torch.testing.assert_close(rows, one_by_one, atol=1e-5, rtol=1e-4)
+
+
+def test_labels_are_matched_by_name_not_by_position(model, encoded):
+    swapped = copy.deepcopy(model)
+    swapped.config.id2label = {0: "contradiction", 1: "entailment", 2: "neutral"}
+    train.fit(swapped, encoded, ce, epochs=8, **SETTINGS)
+    named = [swapped.config.id2label[index] for index in predict.logits(swapped, encoded).argmax(-1).tolist()]
+    assert np.mean(np.array(named) == np.array(LABELS)[encoded.gold]) > 0.95
+
+
+def test_a_loss_that_is_not_finite_stops_with_the_step_and_the_examples(model, encoded):
+    def broken(logits, batch):
+        return ce(logits, batch) * (float("nan") if 7 in batch["index"] else 1.0)
+
+    order = torch.Generator().manual_seed(0)
+    batches = list(data.batches(encoded, 8, generator=order))
+    step = next(step for step, batch in enumerate(batches) if 7 in batch["index"])
+    with pytest.raises(train.DivergedError) as caught:
+        train.fit(model, encoded, broken, epochs=1, **SETTINGS)
+    assert f"the loss is nan at step {step} of 8" in str(caught.value)
+    assert str(batches[step]["index"].tolist()) in str(caught.value)
+
+
+def test_frozen_parameters_and_masked_weights_stay(model, encoded):
+    before = model.bert.embeddings.word_embeddings.weight.detach().clone()
+    model.bert.embeddings.requires_grad_(False)
+    layers = masks.wrap(model)
+    keep = {name: masks.magnitude(layer.weight, 0.5) for name, layer in layers.items()}
+    masks.apply(layers, keep)
+    train.fit(model, encoded, ce, epochs=2, **SETTINGS)
+    masks.unwrap(model)
+    assert torch.equal(model.bert.embeddings.word_embeddings.weight, before)
+    assert all(not linear.weight[~keep[name]].any() for name, linear in masks.encoder_linears(model).items())
+
+
+def test_vectors_do_not_decay_and_matrices_do(model, encoded):
+    def nothing(logits, batch):
+        return logits.sum() * 0
+
+    twin = copy.deepcopy(model)
+    train.fit(model, encoded, nothing, epochs=1, weight_decay=0.5, **SETTINGS)
+    for (name, trained), start in zip(model.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(trained, start) == (trained.ndim == 1), name
+
+
+@pytest.mark.parametrize(("step", "share"), [(0, 1 / 11), (9, 10 / 11), (10, 1.0), (55, 0.5), (100, 0.0)])
+def test_linear_schedule(step, share):
+    assert train.linear(step, 100, 0.1) == pytest.approx(share)
+
+
+def test_the_schedule_without_warmup_starts_at_the_peak():
+    assert train.linear(0, 10, 0.0) == 1.0
+
+
+def test_before_step_sees_every_step_and_the_end(model, encoded):
+    seen = []
+    train.fit(model, encoded, ce, epochs=2, before_step=lambda step, total: seen.append((step, total)), **SETTINGS)
+    assert seen == [(step, 16) for step in range(17)]
