@@ -112,6 +112,13 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
         raise ParameterError(_report(origin, model, error)) from None
 
 
+def gather(notebook: Path, *, file: str | Path | None = None, given: Mapping[str, Any] | None = None) -> Any:
+    """The parameters of a run: the notebook's tagged cell, over it a YAML, then what is `given` by hand."""
+    named = (load(file) if file else {}) | dict(given or {})
+    origin = " with ".join(([str(file)] if file else []) + (["the command line"] if given else []))
+    return check(notebook.stem, defaults(notebook) | named, file=origin or notebook)
+
+
 def load(file: str | Path) -> dict[str, Any]:
     """Names to values of a YAML. They are judged by `check`, over the notebook's defaults.
 
