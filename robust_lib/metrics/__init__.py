@@ -1,0 +1,176 @@
+"""One model's numbers from its saved predictions.
+
+A predictions frame holds one row per example: `id`, `gold` (label name), one `logit_<label>` column per
+class of the model, and whatever the split carries along. Labels are compared by name, never by index.
+
+The folders beside this file are the same numbers as `evaluate` metrics that load without a network:
+
+    evaluate.load(str(metrics.directory("f1"))).compute(predictions=..., references=...)
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+Merge = Literal["argmax", "sum"]
+Pool = Literal["sets", "examples"]
+Labels = NDArray[np.object_]
+Floats = NDArray[np.float64]
+
+# Paper 1 section 3.4 says "overall accuracy" for both tasks; only these two readings give its printed F_bias.
+POOL: dict[str, Pool] = {"mnli": "examples", "fever": "sets", "qqp": "examples"}
+NLI = ("entailment", "neutral", "contradiction")
+HANS = ("entailment", "non-entailment")
+
+
+class MetricError(ValueError):
+    """Predictions that cannot be scored; the message names the column, label or ids at fault."""
+
+
+def directory(name: str) -> Path:
+    """Folder of the `evaluate` metric called `name`: accuracy, f1 or relative_bias; for `evaluate.load`."""
+    path = Path(__file__).parent / name
+    if not (path / f"{name}.py").is_file():
+        raise MetricError(f"no metric '{name}'; there are {', '.join(_metric_names())}")
+    return path
+
+
+def _metric_names() -> list[str]:
+    modules = Path(__file__).parent.glob("*/*.py")
+    return sorted(path.stem for path in modules if path.stem == path.parent.name)
+
+
+def predicted(predictions: pd.DataFrame, merge: Merge = "argmax") -> "pd.Series[str]":
+    """The predicted label name of each example, in the label names of the gold column, indexed by `id`.
+
+    A three-class inference model on HANS is read in one of two ways:
+    - `argmax`: the most probable of the three classes, then neutral and contradiction count as non-entailment
+      (the HANS authors' evaluation, and SRNets'); the default;
+    - `sum`: non-entailment has the summed probability of the two, so entailment must reach a half.
+
+    Ties go to the class whose column stands first. Raises MetricError for a gold label that is none of the
+    model's classes, for a missing column and for a logit that is not finite.
+    """
+    logits, classes = _logits(predictions)
+    if _is_hans(predictions, classes):
+        entailed = _entailed(logits, classes, merge)
+        names = np.where(entailed, *HANS).astype(object)
+        _known(predictions["gold"], HANS)
+    else:
+        names = np.array(classes, dtype=object)[logits.argmax(axis=1)]
+        _known(predictions["gold"], classes)
+    return pd.Series(names, index=pd.Index(predictions["id"], name="id"), name="predicted")
+
+
+def correct(predictions: pd.DataFrame, merge: Merge = "argmax") -> "pd.Series[int]":
+    """1 where the predicted label name is the gold one, else 0; one entry per example, indexed by `id`.
+
+    Its mean is the accuracy. `merge` and errors as in `predicted`. A HANS frame is known by its gold label
+    non-entailment or its column `heuristic`: take `correct` of the whole frame, then slices of it.
+    """
+    names = predicted(predictions, merge)
+    hits = (names.to_numpy() == predictions["gold"].to_numpy(dtype=object)).astype(np.int8)
+    return pd.Series(hits, index=names.index, name="correct")
+
+
+def confusion(predictions: pd.DataFrame, positive: str = "duplicate") -> pd.DataFrame:
+    """Per example 0/1 in `hit`, `alarm` (false positive) and `miss` (false negative), indexed by `id`.
+
+    Sums or means of the three give the F1 of the class `positive`: see `f1_score`.
+    """
+    _, classes = _logits(predictions)
+    if positive not in classes:
+        raise MetricError(f"positive label '{positive}' is none of the model's classes {', '.join(classes)}")
+    said = predicted(predictions) == positive
+    gold = predictions["gold"].to_numpy(dtype=object) == positive
+    columns = {"hit": said & gold, "alarm": said & ~gold, "miss": ~said & gold}
+    return pd.DataFrame(columns, index=said.index).astype(np.int8)
+
+
+def f1_score(hit: ArrayLike, alarm: ArrayLike, miss: ArrayLike) -> Floats:
+    """2 hit / (2 hit + alarm + miss), elementwise, from counts or rates; NaN where all are zero."""
+    hit, alarm, miss = (np.asarray(x, dtype=np.float64) for x in (hit, alarm, miss))
+    return _ratio(2 * hit, 2 * hit + alarm + miss)
+
+
+def f_bias(
+    id_accuracy: ArrayLike, ood_accuracy: ArrayLike, reference_id: ArrayLike, reference_ood: ArrayLike
+) -> Floats:
+    """F_bias: the model's relative loss from in-distribution to OOD, over the reference's; elementwise.
+
+    F_bias = [(D - O) / D] / [(D_ref - O_ref) / D_ref]                                [paper 1, section 3.4]
+
+    All four in one unit, shares or percent. 1 for the reference itself, above 1 = more biased than it.
+    NaN where it says nothing: a reference without a gap (O_ref >= D_ref), an in-distribution accuracy of 0.
+    """
+    own, reference = _gap(id_accuracy, ood_accuracy), _gap(reference_id, reference_ood)
+    return _ratio(own, np.where(reference > 0, reference, np.nan))
+
+
+def pooled(accuracies: Sequence[ArrayLike], sizes: Sequence[int], pool: Pool) -> Floats:
+    """One OOD accuracy from several sets: their plain mean (`sets`) or that of all examples (`examples`).
+
+    `POOL` holds the papers' reading by task: FEVER averages its two symmetric sets, QQP weights PAWS-wiki to
+    PAWS-qqp 8000 to 677. With one set both are that set's accuracy.
+    """
+    if len(accuracies) == 0 or len(accuracies) != len(sizes) or min(sizes) < 1:
+        raise MetricError(f"{len(accuracies)} accuracies with sizes {list(sizes)}: one positive size each")
+    weights = np.asarray(sizes, dtype=np.float64) if pool == "examples" else np.ones(len(sizes))
+    columns = [np.asarray(accuracy, dtype=np.float64) for accuracy in accuracies]
+    return np.asarray(np.average(columns, axis=0, weights=weights), dtype=np.float64)
+
+
+def _gap(id_accuracy: ArrayLike, ood_accuracy: ArrayLike) -> Floats:
+    in_distribution = np.asarray(id_accuracy, dtype=np.float64)
+    return _ratio(in_distribution - np.asarray(ood_accuracy, dtype=np.float64), in_distribution)
+
+
+def _ratio(over: Floats, under: Floats) -> Floats:
+    undefined = np.full(np.broadcast(over, under).shape, np.nan)
+    return np.asarray(np.divide(over, under, out=undefined, where=under != 0), dtype=np.float64)
+
+
+def _logits(predictions: pd.DataFrame) -> tuple[Floats, list[str]]:
+    columns = [str(name) for name in predictions.columns if str(name).startswith("logit_")]
+    missing = [name for name in ("id", "gold") if name not in predictions.columns]
+    if missing or len(columns) < 2:
+        found = ", ".join(map(str, predictions.columns))
+        raise MetricError(f"predictions need id, gold and at least two logit_<label> columns; found {found}")
+    logits = predictions[columns].to_numpy(dtype=np.float64)
+    bad = ~np.isfinite(logits).all(axis=1)
+    if bad.any():
+        ids = _some(predictions["id"][bad])
+        raise MetricError(f"logits are not finite for {bad.sum()} of {len(bad)} examples: {ids}")
+    return logits, [name.removeprefix("logit_") for name in columns]
+
+
+def _is_hans(predictions: pd.DataFrame, classes: Sequence[str]) -> bool:
+    two_way = "heuristic" in predictions.columns or predictions["gold"].isin([HANS[1]]).any()
+    return set(classes) == set(NLI) and bool(two_way)
+
+
+def _entailed(logits: Floats, classes: Sequence[str], merge: Merge) -> NDArray[np.bool_]:
+    own = classes.index(HANS[0])
+    if merge == "argmax":
+        return np.asarray(logits.argmax(axis=1) == own)
+    if merge == "sum":
+        return np.asarray(logits[:, own] >= np.logaddexp.reduce(np.delete(logits, own, axis=1), axis=1))
+    raise MetricError(f"merge is '{merge}'; it can be 'argmax' or 'sum'")
+
+
+def _known(gold: "pd.Series[str]", classes: Sequence[str]) -> None:
+    strange = sorted({str(label) for label in gold[~gold.isin(list(classes))]})
+    if strange:
+        raise MetricError(
+            f"gold labels {', '.join(strange)} are none of the classes {', '.join(classes)}: "
+            "map them by name where the split is read, or give the model these classes"
+        )
+
+
+def _some(ids: "pd.Series[Any]", limit: int = 5) -> str:
+    shown = ", ".join(f"id {value}" for value in ids.iloc[:limit])
+    return shown if len(ids) <= limit else f"{shown}, and {len(ids) - limit} more"
