@@ -1,0 +1,46 @@
+"""The family of micro encoders, shaped after the papers' BERT family."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+WEIGHTS = Path(__file__).parent / "weights"
+POSITIONS = 64  # tokens; the longest pair of any split has fewer
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Shape and origin of one encoder. `teacher` and `objective` are set for distilled ones."""
+
+    layers: int
+    hidden: int
+    heads: int
+    seed: int = 0
+    steps: int = 1500
+    teacher: str = ""
+    objective: str = "mlm+nsp"  # or "distilbert" (Sanh et al. 2019), "minilm" (Wang et al. 2020)
+
+
+FAMILY: dict[str, Encoder] = {
+    "micro-base": Encoder(4, 128, 4),
+    "micro-base-seed1": Encoder(4, 128, 4, seed=1),
+    "micro-base-seed2": Encoder(4, 128, 4, seed=2),
+    "micro-large": Encoder(6, 128, 4),
+    "micro-medium": Encoder(3, 96, 4),
+    "micro-mini": Encoder(4, 64, 4),
+    "micro-tiny": Encoder(2, 64, 4),
+    "micro-distil": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="distilbert"),
+    "micro-minilm": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="minilm"),
+}
+
+
+def directory(name: str) -> Path:
+    """Folder of a shipped encoder: config.json, model.safetensors (half precision), tokenizer.json; for `from_pretrained`.
+
+    Raises ValueError for a name outside `FAMILY`, FileNotFoundError where the weights are not built.
+    """
+    if name not in FAMILY:
+        raise ValueError(f"no micro encoder {name!r}; there are {', '.join(FAMILY)}")
+    path = WEIGHTS / name
+    if not (path / "model.safetensors").exists():
+        raise FileNotFoundError(f"{path} has no weights; `python -m robust_lib.micro.build {name}` makes them")
+    return path
