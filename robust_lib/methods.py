@@ -10,7 +10,7 @@ from typing import Literal
 import pandas as pd
 from transformers import PreTrainedModel
 
-from robust_lib import data, losses, masks, models, predict, prune, train
+from robust_lib import data, losses, masks, models, predict, prune, runs, train
 
 
 def finetuned(
@@ -107,3 +107,26 @@ def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.S
         return partial(prune.stepwise, initial=initial, final=final)
     ramp = 1 - 3 * warmup
     return lambda progress: prune.cubic((progress - warmup) / ramp, initial=initial, final=final)
+
+
+# Examples of the whole splits, as paper 1 counts them (appendix B); for estimates alone.
+ROWS = {"mnli/train": 392_702, "fever/train": 242_911, "qqp/train": 363_846, "hans/validation": 30_000,
+        "fever/dev": 16_664, "qqp/validation": 40_430, "paws_wiki/test": 8_000, "paws_qqp/dev_and_test": 677}  # fmt: skip
+ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNLI's mean being 38
+
+
+def work(unit: runs.Unit) -> float:
+    """Estimated floating-point operations of a unit of this module: 2 per weight and token forward, 6 trained."""
+    arguments, split = unit.arguments, unit.arguments["split"]
+    examples = split.size or ROWS.get(split.path, ROWS_ELSEWHERE)
+    passes = 6 * arguments["epochs"] if "epochs" in arguments else 2
+    tokens = min(TOKENS, arguments["max_length"])
+    return float(passes * examples * tokens * arguments["encoder"].weights())
+
+
+def size(unit: runs.Unit) -> int:
+    """Estimated bytes that a unit leaves in the store: a model in fp32 with 30 % embeddings on top, or a frame."""
+    arguments, split = unit.arguments, unit.arguments["split"]
+    if "epochs" in arguments:
+        return round(4 * 1.3 * arguments["encoder"].weights())
+    return 30 * (split.size or ROWS.get(split.path, ROWS_ELSEWHERE))

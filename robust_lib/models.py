@@ -16,19 +16,20 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from robust_lib import micro
 
-# The papers' names. Google's miniatures are the ones whose sizes paper 2's Table 1 prints.
+# The papers' names: hub id, layers, width. Google's miniatures are those whose sizes paper 2's Table 1 prints.
 HUB = {
-    "BERT-base": "google-bert/bert-base-uncased",
-    "BERT-large": "google-bert/bert-large-uncased",
-    "BERT-medium": "google/bert_uncased_L-8_H-512_A-8",
-    "BERT-mini": "google/bert_uncased_L-4_H-256_A-4",
-    "BERT-small": "google/bert_uncased_L-4_H-512_A-8",
-    "BERT-tiny": "google/bert_uncased_L-2_H-128_A-2",
-    "Pretrained-l6": "google/bert_uncased_L-6_H-768_A-12",
-    "DistilBERT": "distilbert/distilbert-base-uncased",
-    "MiniLM": "nreimers/MiniLMv2-L6-H768-distilled-from-BERT-Base",  # 66M as in paper 1; version 2 of the method
-    "TinyBERT": "huawei-noah/TinyBERT_General_6L_768D",
-    "RoBERTa-base": "FacebookAI/roberta-base",
+    "BERT-base": ("google-bert/bert-base-uncased", 12, 768),
+    "BERT-large": ("google-bert/bert-large-uncased", 24, 1024),
+    "BERT-medium": ("google/bert_uncased_L-8_H-512_A-8", 8, 512),
+    "BERT-small": ("google/bert_uncased_L-4_H-512_A-8", 4, 512),
+    "BERT-mini": ("google/bert_uncased_L-4_H-256_A-4", 4, 256),
+    "BERT-tiny": ("google/bert_uncased_L-2_H-128_A-2", 2, 128),
+    "Pretrained-l6": ("google/bert_uncased_L-6_H-768_A-12", 6, 768),
+    "DistilBERT": ("distilbert/distilbert-base-uncased", 6, 768),
+    # 66M parameters as in paper 1; a checkpoint of version 2 of the method
+    "MiniLM": ("nreimers/MiniLMv2-L6-H768-distilled-from-BERT-Base", 6, 768),
+    "TinyBERT": ("huawei-noah/TinyBERT_General_6L_768D", 6, 768),
+    "RoBERTa-base": ("FacebookAI/roberta-base", 12, 768),
 }
 
 
@@ -53,7 +54,7 @@ class Encoder:
         if self.name in micro.FAMILY:
             return str(micro.directory(self.name))
         if self.name in HUB:
-            return HUB[self.name]
+            return HUB[self.name][0]
         if self.name.startswith(("/", "./", "../", "~")) or Path(self.name).exists():
             return str(_checked_directory(Path(self.name).expanduser()))
         if "/" not in self.name:
@@ -63,6 +64,18 @@ class Encoder:
                 + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join([*micro.FAMILY, *HUB])}")
             )
         return self.name
+
+    def weights(self) -> int:
+        """Weights of the encoder's matrices, 12 x layers x width^2, without loading or fetching anything.
+
+        An encoder known by its hub id alone is taken for BERT-base.
+        """
+        known = {location: (layers, width) for location, layers, width in HUB.values()}
+        layers, width = known.get(self.location, known[HUB["BERT-base"][0]])
+        if Path(self.location).is_dir():
+            config = transformers.AutoConfig.from_pretrained(self.location)
+            layers, width = config.num_hidden_layers, config.hidden_size
+        return 12 * (self.layers or layers) * width**2
 
     def fingerprint(self) -> str:
         """What the units' keys know of the encoder: a hash of its files, or the hub's commit."""
