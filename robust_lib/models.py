@@ -11,6 +11,7 @@ from pathlib import Path
 import huggingface_hub
 import torch
 import transformers
+from safetensors import SafetensorError
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -176,7 +177,7 @@ def _named(location: str) -> Iterator[None]:
     transformers.logging.set_verbosity_error()
     try:
         yield
-    except (OSError, ValueError, huggingface_hub.errors.HfHubHTTPError) as error:
+    except (OSError, ValueError, SafetensorError, huggingface_hub.errors.HfHubHTTPError) as error:
         reason = str(error).strip().splitlines()[0]
         raise EncoderError(
             f"encoder: {location} cannot be loaded ({reason}); give a transformers directory, or check the hub id "

@@ -1,0 +1,36 @@
+"""One set of pins, in three places that must agree."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PINS = dict(pin.split("==") for pin in PROJECT["optional-dependencies"]["pinned"])
+
+
+def test_every_dependency_has_a_range_and_a_pin_inside_it():
+    for requirement in PROJECT["dependencies"]:
+        name, lowest = re.match(r"([\w-]+)>=([\d.]+)", requirement).groups()
+        numbers = [[int(part) for part in version.split(".")] for version in (lowest, PINS[name])]
+        assert numbers[0] <= numbers[1], requirement
+    assert len(PINS) == len(PROJECT["dependencies"])
+
+
+def test_the_environment_for_conda_installs_the_same_pins():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
+    assert pip == [f"torch=={PINS['torch']}", "-e .[pinned,test]"]
+    assert any(str(entry).startswith("python=3.1") for entry in environment["dependencies"])
+
+
+def test_make_installs_the_pinned_torch_before_anything_that_needs_one():
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line and "--upgrade" not in line]
+    assert f"torch=={PINS['torch']}" in lines[0]
+    assert "-e '.[pinned,test]'" in lines[1]
+
+
+def test_torch_is_never_pinned_for_those_who_bring_their_own():
+    assert next(r for r in PROJECT["dependencies"] if r.startswith("torch")) == "torch>=2.11"
