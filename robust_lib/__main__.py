@@ -1,0 +1,99 @@
+"""`python -m robust_lib reproduce | notebook | plan | scorecard`."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from robust_lib import params
+
+SCALES = ("micro", "colab", "paper")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; the exit status."""
+    given = _parser().parse_args(arguments)
+    if given.command == "plan":
+        os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: a plan asks no hub
+    from robust_lib import commands
+
+    try:
+        if given.command == "reproduce":
+            return commands.reproduce(scale=given.scale, seeds=given.seeds, names=given.notebooks)
+        if given.command == "notebook":
+            values = {name: value(text) for name, text in given.parameter}
+            return commands.notebook(given.name, scale=given.scale, file=given.file, given=values)
+        if given.command == "plan":
+            return commands.plan(scale=given.scale, names=given.notebooks)
+        return commands.scorecard(given.scale)
+    except params.ParameterError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; finished units are kept, the same command goes on from them", file=sys.stderr)
+        return 130
+
+
+def value(text: str) -> Any:
+    """A value as typed: a Python literal (2e-5, None, [0, 1]), else as YAML reads it (null, [mnli])."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m robust_lib", description="Run the companion's notebooks."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    reproduce = commands.add_parser(
+        "reproduce", help="every notebook of a scale in order, then the scorecard"
+    )
+    reproduce.add_argument(
+        "--seeds", type=_count, help="how many seeds, counted from 0; else each notebook's own"
+    )
+    notebook = commands.add_parser("notebook", help="one notebook")
+    notebook.add_argument("name", help="its name or number: 01_robustness_study or 01")
+    notebook.add_argument(
+        "-f", "--file", type=Path, help="a YAML of parameters in the place of the scale's own"
+    )
+    notebook.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "VALUE"),
+        help="over all others",
+    )
+    plan = commands.add_parser(
+        "plan", help="units, device-hours and disk of a scale, without running anything"
+    )
+    scorecard = commands.add_parser("scorecard", help="what came of every cell and claim so far")
+    for command, scale in ((reproduce, "micro"), (notebook, None), (plan, "paper"), (scorecard, "micro")):
+        command.add_argument("--scale", choices=SCALES, default=scale)
+    for command in (reproduce, plan):
+        command.add_argument("--notebooks", nargs="+", default=[], metavar="NAME", help="only these")
+    return parser
+
+
+def _count(text: str) -> int:
+    """A number of seeds, from 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

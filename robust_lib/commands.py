@@ -1,0 +1,180 @@
+"""What the command line does: choose notebooks, check all of their parameters, execute, sum up."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robust_lib import execution, params, runs
+
+
+@dataclass(frozen=True)
+class Job:
+    """A notebook to execute: its py:percent file, its scale, the values that differ from its tagged cell."""
+
+    notebook: Path
+    scale: str
+    values: Mapping[str, Any]
+
+    @property
+    def output(self) -> Path:
+        """Where the executed notebook is written."""
+        return outputs(self.scale) / "notebooks" / f"{self.notebook.stem}.ipynb"
+
+
+def reproduce(*, scale: str, seeds: int | None = None, names: Sequence[str] = ()) -> int:
+    """Every notebook of a scale (or those named) in number order, then the scorecard.
+
+    The parameters of all are checked before the first kernel starts; a failing notebook stops no other.
+    `seeds` counts them from 0. Returns the exit status: 1 if any notebook failed.
+    """
+    given = {} if seeds is None else {"seeds": list(range(seeds))}
+    jobs = prepare(choose(names, scale), scale=scale, given=given)
+    preflight(jobs)
+    status = execute_all(jobs)
+    scorecard(scale)
+    return status
+
+
+def notebook(name: str, *, scale: str | None, file: Path | None, given: Mapping[str, Any]) -> int:
+    """One notebook, with the values of a scale or of `file`, and over them what is `given`. Exit status."""
+    jobs = prepare([find(name)], scale=scale, file=file, given=given)
+    preflight(jobs)
+    return execute_all(jobs)
+
+
+def plan(*, scale: str, names: Sequence[str] = ()) -> int:
+    """Print what a scale would cost. Exit status."""
+    from robust_lib import plan  # here: it loads torch, which executing notebooks does not need
+
+    jobs = prepare(choose(names, scale), scale=scale)
+    units = {job.notebook.stem: plan.units(job.notebook, job.values) for job in jobs}
+    print(f"plan, scale {scale}: nothing is run")
+    print(plan.report(units, _run(scale).store))
+    return 0
+
+
+def scorecard(scale: str) -> int:
+    """Print what came of every cell and claim so far, and where that is written. Exit status 1 if nowhere."""
+    path = outputs(scale) / "scorecard.json"
+    if not path.exists():
+        print(f"no scorecard yet: {path} is written by the notebooks that make tables")
+        return 1
+    from robust_lib import report  # here: it loads matplotlib
+
+    print(report.summary(path))
+    print(path)
+    return 0
+
+
+def outputs(scale: str) -> Path:
+    """Where executed notebooks, tables, figures and the scorecard of a scale go."""
+    return _run(scale).directory.parent
+
+
+def _run(scale: str) -> runs.Run:
+    """A run that touches nothing: it knows where outputs and store are."""
+    with runs.planning():
+        return runs.start("any", {"scale": scale})
+
+
+def available() -> list[Path]:
+    """The notebooks of this checkout in number order."""
+    folder = runs.home() / "notebooks"
+    found = sorted(folder.glob("[0-9][0-9]_*.py"))
+    if not found:
+        raise params.ParameterError(
+            f"{folder}: no notebooks here; work in the project's directory or set ROBUST_HOME to it"
+        )
+    return found
+
+
+def find(name: str) -> Path:
+    """A notebook by its name or number."""
+    stems = {path.stem: path for path in available()}
+    stem = Path(name).stem
+    by_number = [path for key, path in stems.items() if key.partition("_")[0] == stem]
+    if stem not in stems and not by_number:
+        raise params.ParameterError(f"no notebook {name!r}; {params.nearest(stem, stems)}")
+    return stems[stem] if stem in stems else by_number[0]
+
+
+def choose(names: Sequence[str], scale: str) -> list[Path]:
+    """The named notebooks, or all that have values for the scale; says which have none."""
+    if names:
+        return [find(name) for name in names]
+    with_values = [path for path in available() if scale == "micro" or parameter_file(path, scale).exists()]
+    for path in sorted(set(available()) - set(with_values)):
+        print(f"{path.stem}: left out, it has no scale {scale} ({parameter_file(path, scale)})")
+    return with_values
+
+
+def parameter_file(notebook: Path, scale: str) -> Path:
+    """Where a notebook's values of the colab or paper scale stand."""
+    return notebook.parents[1] / "params" / scale / f"{notebook.stem}.yaml"
+
+
+def prepare(
+    notebooks: Sequence[Path],
+    *,
+    scale: str | None,
+    file: Path | None = None,
+    given: Mapping[str, Any] | None = None,
+) -> list[Job]:
+    """Check the parameters of every notebook: one ParameterError lists the problems of all of them."""
+    jobs, problems = [], []
+    for path in notebooks:
+        try:
+            jobs.append(_job(path, scale, file, given or {}))
+        except params.ParameterError as error:
+            problems.append(str(error))
+    if problems:
+        raise params.ParameterError("\n".join(problems))
+    return jobs
+
+
+def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[str, Any]) -> Job:
+    if file is None and scale not in (None, "micro"):
+        file = parameter_file(notebook, str(scale))
+    checked = params.gather(notebook, file=file, given=given)
+    if scale is not None and checked.scale != scale:
+        raise params.ParameterError(
+            f"{file or notebook}: scale = {checked.scale!r}, but --scale {scale} was asked"
+        )
+    tagged = params.defaults(notebook)
+    values = {name: value for name, value in checked.model_dump().items() if value != tagged[name]}
+    return Job(notebook, checked.scale, values)
+
+
+def preflight(jobs: Sequence[Job]) -> None:
+    """Look whether the data and encoders that the jobs name are there: ParameterError saying what is not.
+
+    The notebooks' own values name embedded ones, so only other values are looked at.
+    """
+    changed = [job for job in jobs if set(job.values) - {"seeds"}]
+    if not changed:
+        return
+    from robust_lib import plan  # here: it loads torch
+
+    missing = {job.notebook.stem: plan.missing(plan.units(job.notebook, job.values)) for job in changed}
+    if problems := [f"{name}: {problem}" for name, found in missing.items() for problem in found]:
+        raise params.ParameterError("\n".join(problems))
+
+
+def execute_all(jobs: Sequence[Job]) -> int:
+    """Execute notebooks one after another; exit status 1 if any failed, each with one message at the end."""
+    failures = []
+    for number, job in enumerate(jobs, start=1):
+        print(f"[{number}/{len(jobs)}] {job.notebook.stem}, scale {job.scale}", flush=True)
+        started = time.monotonic()
+        failure = execution.execute(job.notebook, job.values, job.output, tables=outputs(job.scale))
+        ended = f"{'failed after' if failure else 'done in'} {time.monotonic() - started:.1f} s"
+        print(f"{job.notebook.stem}: {ended}\n  {job.output}", flush=True)
+        failures += [failure] if failure else []
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures else 0
