@@ -8,6 +8,7 @@ are claims. An item is named as in the scorecard: "Table 1", "Figure 3", "Sectio
 """
 
 import re
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -16,7 +17,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-PAPERS = (1,)
+PAPERS = (1, 2, 3, 4)
 
 _FOLDER = files(__name__)
 _NUMBER = re.compile(r"(\d[\d,]*)(?:\.(\d+))?(?:(?:e|×10\^)-(\d+))?")
@@ -83,14 +84,16 @@ def protocol(paper: int, item: str) -> dict[str, Any]:
     """
     described, entry = _described(paper), _entry(paper, item)
     printed = table(paper, item)["column"].unique()
-    return {
-        "citation": described["citation"],
-        "section": entry["section"],
-        "caption": entry["caption"],
-        **described["protocol"],
-        **entry.get("protocol", {}),
-        "columns": {name: described["columns"][name] for name in printed if name in described["columns"]},
-    }
+    return deepcopy(
+        {
+            "citation": described["citation"],
+            "section": entry["section"],
+            "caption": entry["caption"],
+            **described["protocol"],
+            **entry.get("protocol", {}),
+            "columns": {name: described["columns"][name] for name in printed if name in described["columns"]},
+        }
+    )
 
 
 def claims(paper: int) -> pd.DataFrame:
