@@ -117,8 +117,9 @@ def pruned_sizes() -> Iterator[Check]:
 
 def small_sizes() -> Iterator[Check]:
     stated = value(1, "Section 3.1", "compressed models", "parameters")
-    for item, row in [(item, row) for item in ("Table 2", "Table 5") for row in rows(1, item)[1:]]:
-        yield Check("repeated", 1, item, row, "#Param", Range(stated, stated))
+    for item in ("Table 2", "Table 5"):
+        for row in rows(1, item)[1:]:
+            yield Check("repeated", 1, item, row, "#Param", Range(stated, stated))
 
 
 def easy_and_hard() -> Iterator[Check]:
