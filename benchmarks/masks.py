@@ -37,11 +37,17 @@ def main() -> None:
     masks.apply(layers, chosen)
     ids = torch.randint(1000, 30000, (BATCH, LENGTH), device=device)
     models = {"dense": dense, "masked": masked}
-    optimizers = {name: torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True) for name, model in models.items()}
-    seconds = np.array([[step(models[name], optimizers[name], ids) for name in models] for _ in range(ROUNDS + 1)])[1:]
+    optimizers = {
+        name: torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True) for name, model in models.items()
+    }
+    seconds = np.array(
+        [[step(models[name], optimizers[name], ids) for name in models] for _ in range(ROUNDS + 1)]
+    )[1:]
     ratio = seconds[:, 1] / seconds[:, 0]
     print(f"BERT-base, batch {BATCH} x {LENGTH}, {device}: dense step {np.median(seconds[:, 0]):.2f} s")
-    print(f"masked fine-tuning step        {np.median(ratio):.3f}x of dense ({ratio.min():.3f}-{ratio.max():.3f})")
+    print(
+        f"masked fine-tuning step        {np.median(ratio):.3f}x of dense ({ratio.min():.3f}-{ratio.max():.3f})"
+    )
     print(f"magnitude masks of all layers  {decide:.2f} s")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "mask.safetensors"
@@ -52,7 +58,8 @@ def main() -> None:
         masks.apply(layers, masks.load(path))
         applied = time.perf_counter() - start
         entries = sum(mask.numel() for mask in chosen.values())
-        print(f"packed masks                   {entries:,} entries, {path.stat().st_size / 1e6:.2f} MB, saved {saved:.2f} s, loaded and applied {applied:.2f} s")
+        print(f"packed masks                   {entries:,} entries in {path.stat().st_size / 1e6:.2f} MB")
+        print(f"                               saved in {saved:.2f} s, loaded and applied in {applied:.2f} s")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ taken interleaved in one process, a block of steps each in turn; peak memory in 
 """
 
 import argparse
-import json
 import resource
 import subprocess
 import sys
@@ -28,7 +27,8 @@ transformers.utils.logging.disable_progress_bar()
 
 def encoder() -> transformers.PreTrainedModel:
     """BERT-small's shape on a CPU (4 layers of 256), BERT-base's on a GPU, at random."""
-    shape = {} if torch.cuda.is_available() else {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+    small = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
+    shape = {} if torch.cuda.is_available() else small
     torch.manual_seed(0)
     return transformers.BertForSequenceClassification(transformers.BertConfig(**shape, num_labels=3))
 
@@ -48,7 +48,11 @@ class Rows(torch.utils.data.Dataset[dict[str, object]]):
     def __init__(self, encoded: data.Encoded) -> None:
         spans = zip(encoded.starts[:-1], encoded.starts[1:], strict=True)
         self.rows = [
-            {"input_ids": encoded.tokens["input_ids"][a:b], "token_type_ids": encoded.tokens["token_type_ids"][a:b], "label": int(gold)}
+            {
+                "input_ids": encoded.tokens["input_ids"][a:b],
+                "token_type_ids": encoded.tokens["token_type_ids"][a:b],
+                "label": int(gold),
+            }
             for (a, b), gold in zip(spans, encoded.gold, strict=True)
         ]
 
@@ -61,7 +65,10 @@ class Rows(torch.utils.data.Dataset[dict[str, object]]):
 
 def collate(rows: list[dict[str, object]], width: int | None) -> dict[str, Tensor]:
     longest = width or max(len(row["input_ids"]) for row in rows)
-    batch = {name: torch.zeros(len(rows), longest, dtype=torch.long) for name in ("input_ids", "token_type_ids", "attention_mask")}
+    batch = {
+        name: torch.zeros(len(rows), longest, dtype=torch.long)
+        for name in ("input_ids", "token_type_ids", "attention_mask")
+    }
     for place, row in enumerate(rows):
         length = len(row["input_ids"])
         batch["input_ids"][place, :length] = torch.from_numpy(row["input_ids"])
@@ -72,22 +79,42 @@ def collate(rows: list[dict[str, object]], width: int | None) -> dict[str, Tenso
 def run(peer: str, model: transformers.PreTrainedModel, encoded: data.Encoded) -> None:
     """One epoch over the examples."""
     if peer == "ours":
-        train.fit(model, encoded, lambda logits, batch: losses.ce(logits, batch["labels"]), epochs=1, batch_size=BATCH, learning_rate=2e-5)
+        train.fit(
+            model,
+            encoded,
+            lambda logits, batch: losses.ce(logits, batch["labels"]),
+            epochs=1,
+            batch_size=BATCH,
+            learning_rate=2e-5,
+        )
         return
     grouped = peer == "trainer, length grouping"
     with tempfile.TemporaryDirectory() as folder:
         arguments = transformers.TrainingArguments(
-            folder, per_device_train_batch_size=BATCH, num_train_epochs=1, learning_rate=2e-5, report_to=[], save_strategy="no",
-            logging_strategy="no", disable_tqdm=True, train_sampling_strategy="group_by_length" if grouped else "random", dataloader_pin_memory=False,
-        )  # fmt: skip
-        peer_trainer = transformers.Trainer(model, arguments, train_dataset=Rows(encoded), data_collator=lambda rows: collate(rows, None if grouped else 128))
+            folder,
+            per_device_train_batch_size=BATCH,
+            num_train_epochs=1,
+            learning_rate=2e-5,
+            report_to=[],
+            save_strategy="no",
+            logging_strategy="no",
+            disable_tqdm=True,
+            train_sampling_strategy="group_by_length" if grouped else "random",
+            dataloader_pin_memory=False,
+        )
+        peer_trainer = transformers.Trainer(
+            model,
+            arguments,
+            train_dataset=Rows(encoded),
+            data_collator=lambda rows: collate(rows, None if grouped else 128),
+        )
         peer_trainer.train()
 
 
 def peak(peer: str, count: int) -> float:
     """Peak memory of one epoch in a fresh process, in MiB: of the GPU where there is one, else of the process."""
     command = [sys.executable, __file__, "--memory", peer, "--examples", str(count)]
-    return float(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1]))
+    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -101,7 +128,8 @@ def main() -> None:
     if options.memory:
         run(options.memory, encoder(), encoded)
         on_gpu = torch.cuda.is_available()
-        print(json.dumps(torch.cuda.max_memory_allocated() / 2**20 if on_gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10))
+        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+        print(torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else used)
         return
     torch.set_num_threads(1)
     model = encoder()
@@ -113,10 +141,16 @@ def main() -> None:
             seconds[peer].append(time.perf_counter() - start)
     ours = np.array(seconds["ours"][1:])  # the first round warms up
     memory = {peer: peak(peer, options.examples) for peer in PEERS}
-    print(f"{'fine-tuning, ' + str(options.examples) + ' pairs':28} {'pairs/s':>8} {'ours is':>9} {'(min-max)':>14} {'peak MiB':>9} {'ours is':>8}")
+    print(f"fine-tuning on {options.examples} pairs, {options.rounds} rounds interleaved")
+    print(f"{'':26}{'pairs/s':>8}{'time of ours':>14}{'(range)':>14}{'peak MiB':>10}{'of ours':>9}")
     for peer in PEERS:
         ratio = np.array(seconds[peer][1:]) / ours
-        print(f"{peer:28} {options.examples / np.median(seconds[peer][1:]):8.1f} {np.median(ratio):8.2f}x {f'({ratio.min():.2f}-{ratio.max():.2f})':>14} {memory[peer]:9.0f} {memory['ours'] / memory[peer]:7.2f}x")
+        speed, spread = (
+            options.examples / np.median(seconds[peer][1:]),
+            f"({ratio.min():.2f}-{ratio.max():.2f})",
+        )
+        share = memory["ours"] / memory[peer]
+        print(f"{peer:26}{speed:8.1f}{np.median(ratio):13.2f}x{spread:>14}{memory[peer]:10.0f}{share:8.2f}x")
 
 
 if __name__ == "__main__":

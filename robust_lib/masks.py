@@ -93,7 +93,9 @@ def apply(masked: Mapping[str, MaskedLinear], masks: Mapping[str, Mask]) -> None
     """Set the masks of wrapped layers by name; names and shapes must be the model's own."""
     if masked.keys() != masks.keys():
         differ = sorted(masked.keys() ^ masks.keys())
-        raise ValueError(f"masks.apply: the masks and the model differ in {len(differ)} layers, first {differ[0]}")
+        raise ValueError(
+            f"masks.apply: the masks and the model differ in {len(differ)} layers, first {differ[0]}"
+        )
     for name, mask in masks.items():
         if mask.shape != masked[name].weight.shape:
             raise ValueError(

@@ -98,7 +98,9 @@ def predicted(
 ) -> pd.DataFrame:
     """The model's logits on every example of a split, beside the gold labels (see `predict.frame`)."""
     encoded = data.tokenised(split, encoder.tokenizer(), max_length)
-    return predict.frame(model, split, predict.logits(model, encoded, batch_size=batch_size, precision=precision))
+    return predict.frame(
+        model, split, predict.logits(model, encoded, batch_size=batch_size, precision=precision)
+    )
 
 
 def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.Schedule:
@@ -110,8 +112,16 @@ def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.S
 
 
 # Examples of the whole splits, as paper 1 counts them (appendix B); for estimates alone.
-ROWS = {"mnli/train": 392_702, "fever/train": 242_911, "qqp/train": 363_846, "hans/validation": 30_000,
-        "fever/dev": 16_664, "qqp/validation": 40_430, "paws_wiki/test": 8_000, "paws_qqp/dev_and_test": 677}  # fmt: skip
+ROWS = {
+    "mnli/train": 392_702,
+    "fever/train": 242_911,
+    "qqp/train": 363_846,
+    "hans/validation": 30_000,
+    "fever/dev": 16_664,
+    "qqp/validation": 40_430,
+    "paws_wiki/test": 8_000,
+    "paws_qqp/dev_and_test": 677,
+}
 ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNLI's mean being 38
 
 
@@ -129,4 +139,4 @@ def size(unit: runs.Unit) -> int:
     arguments, split = unit.arguments, unit.arguments["split"]
     if "epochs" in arguments:
         return round(4 * 1.3 * arguments["encoder"].weights())
-    return 30 * (split.size or ROWS.get(split.path, ROWS_ELSEWHERE))
+    return 30 * int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE))

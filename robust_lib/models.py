@@ -62,7 +62,11 @@ class Encoder:
             near = difflib.get_close_matches(self.name, [*micro.FAMILY, *HUB], n=1)
             raise EncoderError(
                 f"encoder: {self.name!r} is no known name, directory or hub id"
-                + (f"; did you mean {near[0]!r}?" if near else f"; known are {', '.join([*micro.FAMILY, *HUB])}")
+                + (
+                    f"; did you mean {near[0]!r}?"
+                    if near
+                    else f"; known are {', '.join([*micro.FAMILY, *HUB])}"
+                )
             )
         return self.name
 
@@ -82,7 +86,9 @@ class Encoder:
         """What the units' keys know of the encoder: a hash of its files, or the hub's commit."""
         location = self.location
         if Path(location).is_dir():
-            files = sorted(file for file in Path(location).iterdir() if file.suffix in {".json", ".safetensors", ".txt"})
+            files = sorted(
+                file for file in Path(location).iterdir() if file.suffix in {".json", ".safetensors", ".txt"}
+            )
             identity = "".join(_sha256(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         else:
             identity = _hub_commit(location, self.revision)
@@ -107,6 +113,12 @@ class Encoder:
                 label2id={label: index for index, label in names.items()},
             )
         return model if self.layers is None else truncate(model, self.layers)
+
+
+def labels(model: PreTrainedModel) -> list[str]:
+    """The names of a classifier's classes, in the order of its logits."""
+    names = model.config.id2label or {}
+    return [str(names[index]) for index in sorted(names)]
 
 
 def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -174,7 +186,7 @@ def _hub_commit(name: str, revision: str) -> str:
 def _named(location: str) -> Iterator[None]:
     """Turn a failed load into one error that names the encoder, without the report on new head weights."""
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity_error()
+    transformers.logging.set_verbosity(transformers.logging.ERROR)
     try:
         yield
     except (OSError, ValueError, SafetensorError, huggingface_hub.errors.HfHubHTTPError) as error:

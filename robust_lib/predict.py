@@ -3,24 +3,30 @@
 import pandas as pd
 import torch
 from accelerate import Accelerator
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from robust_lib import data, train
+from robust_lib import data, models, train
 
 CARRIED = ("heuristic", "subcase", "hard")
 
 
-def logits(model: PreTrainedModel, encoded: data.Encoded, *, batch_size: int = 128, precision: train.Precision = "fp32") -> Tensor:
+def logits(
+    model: PreTrainedModel,
+    encoded: data.Encoded,
+    *,
+    batch_size: int = 128,
+    precision: train.Precision = "fp32",
+) -> Tensor:
     """Logits (examples, classes) in fp32, in the order of the examples. Dropout is off."""
     accelerator = Accelerator(mixed_precision=train.MIXED[precision])
-    model = model.to(accelerator.device).eval()
-    rows = torch.full((len(encoded), model.config.num_labels), torch.nan)
+    nn.Module.to(model, accelerator.device).eval()
+    rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
     with torch.inference_mode(), accelerator.autocast():
         for batch in data.batches(encoded, batch_size):
             inputs = {name: batch[name].to(accelerator.device) for name in train.INPUTS if name in batch}
             rows[batch["index"]] = model(**inputs).logits.float().cpu()
-    model.to("cpu")
+    model.cpu()
     return rows
 
 
@@ -29,7 +35,7 @@ def frame(model: PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFra
     knows of the example (heuristic, subcase, hard)."""
     examples = split.frame()
     predicted = pd.DataFrame({"id": range(len(examples)), "gold": examples["label"].to_numpy()})
-    for index, label in model.config.id2label.items():
+    for index, label in enumerate(models.labels(model)):
         predicted[f"logit_{label}"] = rows[:, index].numpy()
     for column in CARRIED:
         if column in examples:

@@ -1,4 +1,4 @@
-"""One training loop: a model, batches, a loss, a linear schedule; what is trained (weights or scores) is the model's."""
+"""One training loop: a model, examples, a loss, a linear schedule. What is trained is the model's own choice."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from accelerate import Accelerator
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from robust_lib import data
+from robust_lib import data, models
 
 Batch = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16"]
@@ -40,15 +40,16 @@ def fit(
 ) -> list[float]:
     """Train in place with AdamW, linear warm-up and decay to 0, and global gradient clipping.
 
-    `loss` maps the logits and the batch to a scalar; a batch holds `labels` and `index` (the rows of its examples)
-    beside the model's inputs. `warmup` is a share of all steps, `clip` the largest gradient norm, `precision` that of the
-    forward and backward pass (the weights stay fp32). Biases and LayerNorms do not decay. `before_step` is called with
-    (step, total) before every step and once more at the end. `seed` draws the order and the dropout.
+    `loss` maps the logits and the batch to a scalar; a batch holds `labels` and `index` (the rows of its
+    examples) beside the model's inputs. `warmup` is a share of all steps, `clip` the largest gradient norm,
+    `precision` that of the forward and backward pass (the weights stay fp32). Biases and LayerNorms do not
+    decay. `before_step` is called with (step, total) before every step and once more at the end. `seed` draws
+    the order and the dropout.
     Returns the loss of every step. Raises DivergedError on a loss that is not finite.
     """
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
-    names = list(model.config.id2label.values())
+    names = models.labels(model)
     accelerator = Accelerator(mixed_precision=MIXED[precision])
     total = epochs * math.ceil(len(encoded) / batch_size)
     optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=learning_rate, fused=True)
@@ -74,7 +75,7 @@ def fit(
         schedule.step()
         optimizer.zero_grad()
     before_step(total, total)
-    model.to("cpu").eval()
+    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).cpu().eval()
     return torch.stack(losses).tolist() if losses else []
 
 

@@ -11,7 +11,9 @@ GRID = [(1, 2), (4, 3), (7, 5)]
 
 
 def draw(batch, classes, seed=0, scale=3.0):
-    return scale * torch.randn(batch, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return scale * torch.randn(
+        batch, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def reference_ce(logits, labels):

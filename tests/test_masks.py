@@ -9,7 +9,13 @@ from torch import nn
 
 from robust_lib import masks
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48, "vocab_size": 90}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "vocab_size": 90,
+}
 CONFIGURATIONS = {
     "bert": transformers.BertConfig(**SMALL),
     "roberta": transformers.RobertaConfig(**SMALL),
@@ -96,7 +102,9 @@ def test_packed_masks_return_bit_for_bit_in_an_eighth_of_a_byte(model, tmp_path)
     assert loaded.keys() == saved.keys()
     assert all(torch.equal(loaded[name], saved[name]) for name in saved)
     entries = sum(mask.numel() for mask in saved.values())
-    assert (tmp_path / "mask.safetensors").stat().st_size < entries / 8 + sum(2 * len(name) + 120 for name in saved)
+    assert (tmp_path / "mask.safetensors").stat().st_size < entries / 8 + sum(
+        2 * len(name) + 120 for name in saved
+    )
 
 
 def test_masks_of_another_model_are_refused():

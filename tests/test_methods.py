@@ -16,7 +16,9 @@ def encoder(tmp_path_factory):
     tokenizer = models.Encoder("micro-tiny").tokenizer()
     torch.manual_seed(0)
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-    transformers.BertModel(transformers.BertConfig(**shape, vocab_size=len(tokenizer))).save_pretrained(directory)
+    transformers.BertModel(transformers.BertConfig(**shape, vocab_size=len(tokenizer))).save_pretrained(
+        directory
+    )
     tokenizer.save_pretrained(directory)
     return models.Encoder(str(directory))
 
@@ -36,13 +38,26 @@ def test_a_seed_gives_the_same_model_again(encoder, dense):
 
 @pytest.mark.parametrize("schedule", ["cubic", "stepwise"])
 def test_imp_reaches_its_sparsity_in_every_matrix_and_leaves_a_plain_model(encoder, schedule):
-    model = methods.imp(encoder=encoder, split=SPLIT, start=None, sparsity=0.6, schedule=schedule, epochs=2, warmup=0.1, **RECIPE)
+    model = methods.imp(
+        encoder=encoder,
+        split=SPLIT,
+        start=None,
+        sparsity=0.6,
+        schedule=schedule,
+        epochs=2,
+        warmup=0.1,
+        **RECIPE,
+    )
     linears = masks.encoder_linears(model)
     assert {type(linear) for linear in linears.values()} == {torch.nn.Linear}
     for name, linear in linears.items():
-        assert masks.sparsity([linear.weight]) == pytest.approx(0.6, abs=0.5 / linear.weight.numel() + 1e-9), name
+        assert masks.sparsity([linear.weight]) == pytest.approx(
+            0.6, abs=0.5 / linear.weight.numel() + 1e-9
+        ), name
     fresh = encoder.classifier(SPLIT.labels, seed=3)
-    assert torch.equal(model.bert.embeddings.word_embeddings.weight, fresh.bert.embeddings.word_embeddings.weight)
+    assert torch.equal(
+        model.bert.embeddings.word_embeddings.weight, fresh.bert.embeddings.word_embeddings.weight
+    )
     assert not torch.equal(model.bert.pooler.dense.weight, fresh.bert.pooler.dense.weight)
 
 
@@ -65,7 +80,13 @@ def test_a_chain_keeps_what_was_removed(encoder):
 def test_predictions_carry_gold_logits_and_what_is_known_of_the_example(encoder, dense):
     split = data.Split("mnli", "hans/validation", "micro", size=60)
     frame = methods.predicted(model=dense, encoder=encoder, split=split, max_length=40)
-    assert list(frame.columns[:5]) == ["id", "gold", "logit_entailment", "logit_neutral", "logit_contradiction"]
+    assert list(frame.columns[:5]) == [
+        "id",
+        "gold",
+        "logit_entailment",
+        "logit_neutral",
+        "logit_contradiction",
+    ]
     assert set(frame["gold"]) == {"entailment", "non-entailment"}
     assert frame["heuristic"].tolist() == split.frame()["heuristic"].tolist()
     assert frame.filter(like="logit_").notna().all(axis=None)
@@ -76,10 +97,9 @@ def test_work_counts_training_three_times_a_forward_pass(encoder):
     forward = runs.unit(methods.predicted, model=unit, encoder=encoder, split=SPLIT, max_length=40)
     assert methods.work(unit) == 2 * 3 * methods.work(forward) == 2 * 3 * 2 * 64 * 40 * 2 * 12 * 32**2
     whole = data.Split("mnli", "mnli/train", "hub")
-    assert methods.work(runs.unit(methods.finetuned, encoder=models.Encoder("BERT-base"), split=whole, epochs=1, **RECIPE)) > 1e16
-
-
-def test_editing_an_unrelated_loss_leaves_the_units_of_a_method_alone(encoder):
-    unit = runs.unit(methods.finetuned, encoder=encoder, split=SPLIT, epochs=1, **RECIPE)
-    assert unit.key == runs.unit(methods.finetuned, encoder=encoder, split=SPLIT, epochs=1, **RECIPE).key
-    assert unit.key != runs.unit(methods.finetuned, encoder=encoder, split=SPLIT, epochs=2, **RECIPE).key
+    assert (
+        methods.work(
+            runs.unit(methods.finetuned, encoder=models.Encoder("BERT-base"), split=whole, epochs=1, **RECIPE)
+        )
+        > 1e16
+    )

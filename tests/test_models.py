@@ -6,7 +6,13 @@ import transformers
 
 from robust_lib import models
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 90}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 4,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 90,
+}
 IDS = torch.tensor([[2, 7, 8, 9, 3]])
 LABELS = ("entailment", "neutral", "contradiction")
 
@@ -28,7 +34,9 @@ def test_the_seed_draws_the_head_and_nothing_else(directory):
     first, again, other = (models.Encoder(str(directory)).classifier(LABELS, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(first.classifier.weight, again.classifier.weight)
     assert not torch.equal(first.classifier.weight, other.classifier.weight)
-    assert torch.equal(first.bert.encoder.layer[0].output.dense.weight, other.bert.encoder.layer[0].output.dense.weight)
+    assert torch.equal(
+        first.bert.encoder.layer[0].output.dense.weight, other.bert.encoder.layer[0].output.dense.weight
+    )
 
 
 def test_truncation_keeps_the_first_layers(directory):
@@ -44,7 +52,9 @@ def test_truncation_keeps_the_first_layers(directory):
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
 def test_parameter_counts_add_up(family):
     sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64} if family == "distilbert" else SMALL
-    model = transformers.AutoModelForSequenceClassification.from_config(transformers.AutoConfig.for_model(family, **sizes))
+    model = transformers.AutoModelForSequenceClassification.from_config(
+        transformers.AutoConfig.for_model(family, **sizes)
+    )
     counts = models.parameter_counts(model)
     assert sum(counts.values()) == model.num_parameters()
     per_layer = 4 * (32 * 32 + 32) + (32 * 64 + 64) + (64 * 32 + 32) + 4 * 32

@@ -27,7 +27,11 @@ def test_the_environment_for_conda_installs_the_same_pins():
 
 
 def test_make_installs_the_pinned_torch_before_anything_that_needs_one():
-    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("\t") and "pip install" in line and "--upgrade" not in line]
+    lines = [
+        line
+        for line in (ROOT / "Makefile").read_text().splitlines()
+        if line.startswith("\t") and "pip install" in line and "--upgrade" not in line
+    ]
     assert f"torch=={PINS['torch']}" in lines[0]
     assert "-e '.[pinned,test]'" in lines[1]
 

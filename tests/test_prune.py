@@ -8,7 +8,8 @@ from robust_lib import masks, prune
 
 
 @pytest.mark.parametrize(
-    ("progress", "sparsity"), [(0, 0.700), (0.25, 0.8156), (0.5, 0.875), (0.75, 0.8969), (1, 0.900), (-1, 0.7), (2, 0.9)]
+    ("progress", "sparsity"),
+    [(0, 0.700), (0.25, 0.8156), (0.5, 0.875), (0.75, 0.8969), (1, 0.900), (-1, 0.7), (2, 0.9)],
 )
 def test_cubic_gives_the_published_values(progress, sparsity):
     assert prune.cubic(progress, initial=0.7, final=0.9) == pytest.approx(sparsity, abs=5e-5)
@@ -16,7 +17,17 @@ def test_cubic_gives_the_published_values(progress, sparsity):
 
 def test_stepwise_rises_in_equal_jumps_and_the_first_comes_before_training():
     schedule = partial(prune.stepwise, final=0.9, steps=9)
-    assert [round(schedule(step / 9), 3) for step in range(9)] == [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]
+    assert [round(schedule(step / 9), 3) for step in range(9)] == [
+        0.1,
+        0.2,
+        0.3,
+        0.4,
+        0.5,
+        0.6,
+        0.7,
+        0.8,
+        0.9,
+    ]
     assert schedule(1.0) == pytest.approx(0.9)
     assert prune.stepwise(0.0, initial=0.2, final=0.4) == pytest.approx(0.4)
 

@@ -8,14 +8,22 @@ import transformers
 from robust_lib import data, losses, masks, predict, train
 
 LABELS = ("entailment", "neutral", "contradiction")
-SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "vocab_size": 40}
+SMALL = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "intermediate_size": 64,
+    "vocab_size": 40,
+}
 
 
 @pytest.fixture
 def model():
     torch.manual_seed(0)
     names = dict(enumerate(LABELS))
-    config = transformers.BertConfig(**SMALL, id2label=names, label2id={label: i for i, label in names.items()})
+    config = transformers.BertConfig(
+        **SMALL, id2label=names, label2id={label: i for i, label in names.items()}
+    )
     return transformers.BertForSequenceClassification(config)
 
 
@@ -24,7 +32,10 @@ def encoded():
     """Sixty sequences whose class is their second token."""
     draw = np.random.default_rng(0)
     lengths, gold = draw.integers(4, 12, 60), draw.integers(0, 3, 60)
-    tokens = [np.concatenate([[2, 10 + label], draw.integers(20, 40, length - 2)]) for length, label in zip(lengths, gold, strict=True)]
+    tokens = [
+        np.concatenate([[2, 10 + label], draw.integers(20, 40, length - 2)])
+        for length, label in zip(lengths, gold, strict=True)
+    ]
     return data.Encoded({"input_ids": np.concatenate(tokens).astype(np.int32)}, {"input_ids": 0},
                         np.concatenate([[0], np.cumsum(lengths)]), gold, LABELS)  # fmt: skip
 
@@ -109,5 +120,7 @@ def test_the_schedule_without_warmup_starts_at_the_peak():
 
 def test_before_step_sees_every_step_and_the_end(model, encoded):
     seen = []
-    train.fit(model, encoded, ce, epochs=2, before_step=lambda step, total: seen.append((step, total)), **SETTINGS)
+    train.fit(
+        model, encoded, ce, epochs=2, before_step=lambda step, total: seen.append((step, total)), **SETTINGS
+    )
     assert seen == [(step, 16) for step in range(17)]
