@@ -127,7 +127,6 @@ def main() -> None:
     encoded = examples(options.examples)
     if options.memory:
         run(options.memory, encoder(), encoded)
-        on_gpu = torch.cuda.is_available()
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         print(torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else used)
         return

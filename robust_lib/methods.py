@@ -127,7 +127,8 @@ ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNL
 
 def work(unit: runs.Unit) -> float:
     """Estimated floating-point operations of a unit of this module: 2 per weight and token forward, 6 trained."""
-    arguments, split = unit.arguments, unit.arguments["split"]
+    arguments = unit.arguments
+    split: data.Split = arguments["split"]
     examples = split.size or ROWS.get(split.path, ROWS_ELSEWHERE)
     passes = 6 * arguments["epochs"] if "epochs" in arguments else 2
     tokens = min(TOKENS, arguments["max_length"])
@@ -136,7 +137,8 @@ def work(unit: runs.Unit) -> float:
 
 def size(unit: runs.Unit) -> int:
     """Estimated bytes that a unit leaves in the store: a model in fp32 with 30 % embeddings on top, or a frame."""
-    arguments, split = unit.arguments, unit.arguments["split"]
+    arguments = unit.arguments
+    split: data.Split = arguments["split"]
     if "epochs" in arguments:
-        return round(4 * 1.3 * arguments["encoder"].weights())
+        return round(4 * 1.3 * int(arguments["encoder"].weights()))
     return 30 * int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE))

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import hashlib
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,8 +118,7 @@ class Encoder:
 
 def labels(model: PreTrainedModel) -> list[str]:
     """The names of a classifier's classes, in the order of its logits."""
-    names = model.config.id2label or {}
-    return [str(names[index]) for index in sorted(names)]
+    return [label for _, label in sorted((model.config.id2label or {}).items())]
 
 
 def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
@@ -186,7 +186,7 @@ def _hub_commit(name: str, revision: str) -> str:
 def _named(location: str) -> Iterator[None]:
     """Turn a failed load into one error that names the encoder, without the report on new head weights."""
     verbosity = transformers.logging.get_verbosity()
-    transformers.logging.set_verbosity(transformers.logging.ERROR)
+    transformers.logging.set_verbosity(logging.ERROR)
     try:
         yield
     except (OSError, ValueError, SafetensorError, huggingface_hub.errors.HfHubHTTPError) as error:

@@ -20,7 +20,7 @@ def logits(
 ) -> Tensor:
     """Logits (examples, classes) in fp32, in the order of the examples. Dropout is off."""
     accelerator = Accelerator(mixed_precision=train.MIXED[precision])
-    nn.Module.to(model, accelerator.device).eval()
+    nn.Module.to(model, accelerator.device).train(False)
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
     with torch.inference_mode(), accelerator.autocast():
         for batch in data.batches(encoded, batch_size):
