@@ -18,6 +18,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from robust_lib import micro
 
+transformers.utils.logging.disable_progress_bar()  # of loading, which takes milliseconds: it fills logs
+
 # The papers' names: hub id, layers, width. Google's miniatures are those whose sizes paper 2's Table 1 prints.
 HUB = {
     "BERT-base": ("google-bert/bert-base-uncased", 12, 768),
