@@ -62,7 +62,7 @@ class Common(BaseModel):
 class RobustnessStudy(Common):
     """01_robustness_study: iterative magnitude pruning against a dense control."""
 
-    encoder: Name = Field(description="a micro-* encoder, a hub id, or a directory with config.json")
+    encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
     tasks: Annotated[list[Task], *_axis] = Field(description="at least one of mnli, fever, qqp")
     train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
     train_size: Count | None = Field(description="training examples per task, from 1, or null for all")

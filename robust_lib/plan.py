@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +17,9 @@ from robust_lib import data, methods, models, params, runs
 from robust_lib.data import sources
 
 PLANNED_CELLS = {"parameters", "setup", "units", "run"}
-# Sustained training FLOP/s in batches of 16 to 32 short texts, for devices that nothing was measured on yet:
-# orders of magnitude from public fine-tuning speeds of BERT-base, a tenth or fifth of the data sheets' peaks.
-ASSUMED = {"CPU core": 3e10, "small GPU (T4)": 5e12, "large GPU (A100)": 4e13}
+# Sustained fp32 FLOP/s in batches of 16 to 32 short texts, for devices that nothing was measured on yet: orders
+# of magnitude from public fine-tuning speeds of BERT-base, about half of the data sheets' peaks.
+ASSUMED = {"cpu": 3e10, "T4 (16 GB)": 4e12, "A100 (40 GB)": 1e13}
 # Small models keep a device far from its speed: measured units count from this share of the largest planned.
 COMPARABLE = 0.01
 
@@ -92,30 +92,26 @@ def missing(units: Iterable[runs.Unit]) -> list[str]:
                 sources.split_file(value.source, value.path)
             elif isinstance(value, models.Encoder):
                 _ = value.location
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             problems[str(error)] = None
     return list(problems)
 
 
 def throughputs(planned: Iterable[runs.Unit], store: runs.Store) -> list[Throughput]:
-    """Measured speeds of the devices that ran stored units of comparable size, then the assumed ones."""
+    """The speed of every device that is assumed or was measured on stored units of comparable size.
+
+    A cpu is one core: units run on one thread each.
+    """
     largest = max(map(_work, planned), default=0.0)
-    seconds: Counter[str] = Counter()
-    work: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
+    speeds = {device: Throughput(device, rate, "assumed, not measured") for device, rate in ASSUMED.items()}
+    done: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for meta in _metas(store):
-        if (meta["work"] or 0) >= max(1, COMPARABLE * largest):
-            seconds[meta["device"]] += meta["seconds"]
-            work[meta["device"]] += meta["work"]
-            counts[meta["device"]] += 1
-    measured = [
-        Throughput(
-            device, work[device] / seconds[device], f"measured on {count} stored units of comparable size"
-        )
-        for device, count in counts.items()
-    ]
-    assumed = [Throughput(device, rate, "assumed, not measured") for device, rate in ASSUMED.items()]
-    return measured + assumed
+        if (work := _recorded_work(meta)) >= max(1.0, COMPARABLE * largest):
+            done[meta["device"]].append((work, meta["seconds"]))
+    for device, pairs in done.items():
+        rate = sum(work for work, _ in pairs) / sum(seconds for _, seconds in pairs)
+        speeds[device] = Throughput(device, rate, f"measured on {len(pairs)} stored units of comparable size")
+    return list(speeds.values())
 
 
 def _is_method(unit: runs.Unit) -> bool:
@@ -127,6 +123,20 @@ def _work(unit: runs.Unit) -> float:
     if unit.work is not None:
         return unit.work
     return methods.work(unit) if _is_method(unit) else 0.0
+
+
+def _recorded_work(meta: Mapping[str, Any]) -> float:
+    """Floating-point operations of a stored unit: as recorded, or estimated anew from its recorded arguments."""
+    module, _, function = meta["function"].partition(":")
+    if meta["work"] is not None or module != methods.__name__:
+        return float(meta["work"] or 0)
+    try:
+        arguments = dict(meta["arguments"])
+        arguments["split"] = data.Split(**arguments["split"])
+        arguments["encoder"] = models.Encoder(**arguments["encoder"])
+        return methods.work(runs.Unit(getattr(methods, function), arguments))
+    except (AttributeError, KeyError, TypeError, ValueError, OSError):
+        return 0.0  # kept by another version of the methods
 
 
 def _metas(store: runs.Store) -> Iterator[dict[str, Any]]:

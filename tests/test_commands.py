@@ -175,12 +175,33 @@ def test_a_failing_notebook_is_reported_and_stops_no_other(
     home: Path, capfd: pytest.CaptureFixture[str], line: str, said: list[str]
 ) -> None:
     tagged = '# %% tags=["parameters"]\nscale = "micro"\nsource = "micro"\nseeds = [0]\n\n'
-    write(home, WORLD, f'{tagged}# %%\nimport os\n{line}\n')
+    write(home, WORLD, f"{tagged}# %%\nimport os\n{line}\n")
     assert program.main(["reproduce"]) == 1
     shown = capfd.readouterr()
     assert [part for part in said if part not in shown.err] == []
     assert str(home / "runs/micro/notebooks" / f"{WORLD}.ipynb") in shown.err
     assert f"{STUDY}: done in" in shown.out
+
+
+IN_PLACE = """\
+# %%
+import time
+from IPython.display import DisplayHandle
+
+handle = DisplayHandle()
+handle.display({"text/plain": "0 of 2 units"}, raw=True)
+handle.update({"text/plain": "1 of 2 units"}, raw=True)
+handle.update({"text/plain": "2 of 2 units"}, raw=True)
+"""
+
+
+def test_the_line_that_a_notebook_renews_in_place_is_seen_at_the_terminal(
+    home: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    write(home, STUDY, STUDY_CELLS + "\n" + IN_PLACE)
+    assert program.main(["notebook", "01"]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert [line for line in lines if "of 2 units" in line] == ["0 of 2 units", "2 of 2 units"]
 
 
 def by_hand(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -1,0 +1,150 @@
+"""Plans: nothing is run, read or asked for, and what is counted is right."""
+
+import socket
+import textwrap
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robust_lib import __main__ as program
+from robust_lib import data, methods, models, params, plan, runs
+
+ROOT = Path(__file__).parents[1]
+CELLS = """\
+# %% tags=["parameters"]
+size = 100
+
+# %% tags=["setup"]
+from robust_lib import data, methods, models, runs
+run = runs.start("01_robustness_study", {})
+
+# %% tags=["units"]
+split = data.Split("mnli", "mnli/train", "hub", size)
+encoder = models.Encoder("BERT-base")
+fixed = dict(encoder=encoder, learning_rate=1e-3, batch_size=32, max_length=64, epochs=2)
+teachers = [runs.unit(methods.finetuned, split=split, seed=seed, **fixed) for seed in range(2)]
+
+# %% tags=["run"]
+teachers = run.collect(teachers)
+
+# %%
+raise SystemExit("only the cells of a plan are run")
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ROBUST_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
+    return tmp_path
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a plan asked the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def written(folder: Path, cells: str = CELLS) -> Path:
+    file = folder / "01_robustness_study.py"
+    file.write_text(cells)
+    return file
+
+
+def store(folder: Path) -> runs.Store:
+    return runs.Store(folder / "store")
+
+
+def table(text: str) -> dict[str, list[str]]:
+    """The rows of a plan by their first word."""
+    return {
+        line.split()[0]: line.split()
+        for line in text.splitlines()
+        if line.startswith(("0", "all", "a ", "b "))
+    }
+
+
+def test_units_are_those_the_notebook_would_collect_with_the_values_given(folder: Path) -> None:
+    units = plan.units(written(folder), {"size": 7})
+    assert [unit.arguments["seed"] for unit in units] == [0, 1]
+    assert {unit.arguments["split"].size for unit in units} == {7}
+    assert [path.name for path in folder.iterdir()] == ["01_robustness_study.py"]
+
+
+def test_a_cell_that_cannot_be_planned_is_named(folder: Path) -> None:
+    with pytest.raises(params.ParameterError, match=r"cell `units`: DataError: .*size 0"):
+        plan.units(written(folder), {"size": 0})
+
+
+def test_shared_and_stored_units_are_counted_once(folder: Path) -> None:
+    kept, shared, own = (runs.unit(textwrap.dedent, text=text).sized(3.6e13) for text in "ksx")
+    store(folder).save(kept, "k", seconds=2.0)
+    rows = table(plan.report({"a": [kept, shared], "b": [shared, own]}, store(folder)))
+    assert rows["a"][:4] == ["a", "2", "1", "1"]
+    assert rows["b"][:4] == ["b", "2", "1", "0"]
+    assert rows["all,"][:6] == ["all,", "each", "once", "3", "1", "1"]
+
+
+def test_hours_come_from_what_was_measured_and_else_from_what_is_assumed(folder: Path) -> None:
+    big, small, left = (
+        runs.unit(textwrap.dedent, text=text).sized(work)
+        for text, work in zip("bsl", (8e12, 1e9, 3.6e15), strict=True)
+    )
+    store(folder).save(big, "b", seconds=2.0, device="GPU")
+    store(folder).save(small, "s", seconds=9.0, device="GPU")
+    speeds = {speed.device: speed for speed in plan.throughputs([big], store(folder))}
+    assert speeds["GPU"].rate == 4e12
+    assert speeds["GPU"].known == "measured on 1 stored units of comparable size"
+    assert {name for name, speed in speeds.items() if "assumed" in speed.known} == set(plan.ASSUMED)
+    assert "GPU" not in {speed.device for speed in plan.throughputs([left], store(folder))}
+
+
+def test_a_stored_methods_work_is_estimated_from_its_record(folder: Path) -> None:
+    (unit, _) = plan.units(written(folder), {})
+    micro = runs.unit(
+        methods.finetuned, **unit.arguments | {"split": data.Split("mnli", "mnli/train", "micro", 100)}
+    )
+    meta = {"work": None, "function": micro.name, "arguments": {}, "device": "cpu", "seconds": 1.0}
+    assert plan._recorded_work(meta) == 0
+    meta["arguments"] = runs.units.describe(dict(unit.arguments))
+    assert plan._recorded_work(meta) == methods.work(unit) > 0
+
+
+def test_what_is_not_there_is_said(folder: Path) -> None:
+    def prediction(source: str, encoder: str) -> runs.Unit:
+        split = data.Split("mnli", "mnli/train", source)
+        return runs.unit(
+            methods.predicted, model=None, encoder=models.Encoder(encoder), split=split, max_length=8
+        )
+
+    (folder / "data").mkdir()
+    there = prediction("hub", "google/bert_uncased_L-2_H-128_A-2")
+    assert plan.missing([there]) == []
+    problems = plan.missing(
+        [there, prediction(str(folder / "none"), "./none"), prediction(str(folder / "data"), "./none")]
+    )
+    assert [
+        part
+        for part in ("no such data directory", "mnli/train.parquet: no such file", "no directory none")
+        if sum(part in problem for problem in problems) != 1
+    ] == []
+    assert len(problems) == 3
+
+
+@pytest.mark.parametrize("scale", ["micro", "colab", "paper"])
+def test_the_plan_of_each_scale_needs_no_data_weights_or_network(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_network: None,
+    capsys: pytest.CaptureFixture[str],
+    scale: str,
+) -> None:
+    monkeypatch.setenv("ROBUST_HOME", str(ROOT))
+    assert program.main(["plan", "--scale", scale]) == 0
+    rows = table(capsys.readouterr().out)
+    assert int(rows["01_robustness_study"][1]) > 0
+    assert int(rows["all,"][3]) > 0
+    assert not list(folder.iterdir())
