@@ -16,7 +16,7 @@ class Draws:
 
     def __init__(self, *names: object) -> None:
         digest = hashlib.sha256("|".join(str(name) for name in names).encode()).digest()
-        self._random = random.Random(int.from_bytes(digest, "big"))
+        self._random = random.Random(int.from_bytes(digest, "big"))  # noqa: S311 - nothing secret
 
     def chance(self, probability: float) -> bool:
         """True with the given probability in [0, 1]."""

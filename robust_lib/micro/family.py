@@ -34,7 +34,7 @@ FAMILY: dict[str, Encoder] = {
 
 
 def directory(name: str) -> Path:
-    """Folder of a shipped encoder: config.json, model.safetensors (half precision), tokenizer.json; for `from_pretrained`.
+    """Folder of a shipped encoder, for `from_pretrained`: config.json, model.safetensors (fp16), tokenizer.json.
 
     Raises ValueError for a name outside `FAMILY`, FileNotFoundError where the weights are not built.
     """
@@ -42,5 +42,7 @@ def directory(name: str) -> Path:
         raise ValueError(f"no micro encoder {name!r}; there are {', '.join(FAMILY)}")
     path = WEIGHTS / name
     if not (path / "model.safetensors").exists():
-        raise FileNotFoundError(f"{path} has no weights; `python -m robust_lib.micro.build {name}` makes them")
+        raise FileNotFoundError(
+            f"{path} has no weights; `python -m robust_lib.micro.build {name}` makes them"
+        )
     return path

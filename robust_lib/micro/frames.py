@@ -16,7 +16,7 @@ HARD_TRAINING_SIZE = 6000  # pairs the hypothesis-only classifier is trained on
 
 
 class Recipe(NamedTuple):
-    """How many rows a split has by default, the function that makes them, and the names of its bias strengths."""
+    """How many rows a split has by default, what makes them, and the names of its bias strengths."""
 
     size: int
     make: Callable[..., Rows]
@@ -110,9 +110,10 @@ RECIPES: dict[str, Recipe] = {
 def frame(path: str, size: int | None = None, seed: int = 0, **bias: float) -> pd.DataFrame:
     """A split of the micro world in canonical columns, the same bytes on every machine.
 
-    path: one of `RECIPES`; its rows are a stream named by (path, seed), of which `size` are taken (default: the split's).
-    bias: strengths of the task's cues, shares in [0, 1]: inference `overlap`, `counter`, `negation`; fact verification
-        `negated`, `known`, `asked`; paraphrase `scrambled`. The defaults are frozen.
+    path: one of `RECIPES`; its rows are a stream named by (path, seed), of which `size` are taken (default: the
+        split's), so a larger size only adds rows.
+    bias: strengths of the task's cues, shares in [0, 1]: inference `overlap`, `counter`, `negation`; fact
+        verification `negated`, `known`, `asked`; paraphrase `scrambled`. The defaults are frozen.
     Raises ValueError for an unknown path or bias, or a size below 1.
     """
     recipe = _recipe(path, size, bias)
@@ -150,7 +151,7 @@ def _hard(rows: pd.DataFrame, bias: tuple[tuple[str, float], ...]) -> pd.Series:
 
 @cache
 def _hypothesis_only(bias: tuple[tuple[str, float], ...]) -> tuple[Any, Any]:
-    """Bag of 1- to 2-grams and a linear classifier in closed form, so that no optimiser's rounding decides an item."""
+    """A bag of n-grams and a linear classifier in closed form: no optimiser's rounding decides an item."""
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.naive_bayes import MultinomialNB
 

@@ -1,8 +1,9 @@
 """Sentences that carry their facts.
 
-Every noun names one individual, so "no baker slept" and "the baker never slept" say the same. A scene is a sentence
-with what it asserts or denies, what it leaves open, and the sentences that overlap with it word for word: the true and
-the false consequences that the challenge set is made of, under the subcase names of HANS (McCoy et al. 2019).
+Every noun names one individual, so "no baker slept" and "the baker never slept" say the same. A scene is a
+sentence with what it asserts or denies, what it leaves open, and the sentences that overlap with it word for
+word: the true and the false consequences that the challenge set is made of, under the subcase names of HANS
+(McCoy et al. 2019).
 """
 
 from collections.abc import Callable, Mapping
@@ -14,7 +15,7 @@ from robust_lib.micro.draws import Draws
 
 
 class Fact(NamedTuple):
-    """Somebody does something (to somebody): surface verb and nouns; `patient` is empty for an intransitive verb."""
+    """Who did what (to whom): surface verb and nouns; `patient` is empty for an intransitive verb."""
 
     verb: str
     agent: str
@@ -22,7 +23,7 @@ class Fact(NamedTuple):
 
 
 class Overlap(NamedTuple):
-    """A sentence made of words of the scene, and the subcase it belongs to. A given `wording` is a part of the scene."""
+    """A sentence made of words of the scene, and its subcase. A `wording` is a part of the scene's text."""
 
     subcase: str
     fact: Fact
@@ -60,7 +61,7 @@ ADJECTIVE_SHARE = 0.15  # of noun phrases; keeps pairs near 15 tokens and the no
 
 
 def same(known: Fact, asked: Fact) -> bool:
-    """Whether the known fact is the asked one: synonymous verbs, each noun the same or of the class asked for."""
+    """Whether the known fact is the asked one: synonymous verb, each noun the same or of the class asked for."""
     return (
         words.SENSE[known.verb] == words.SENSE.get(asked.verb)
         and asked.agent in (known.agent, words.CLASS_OF[known.agent])
@@ -79,7 +80,11 @@ def mentions(scene: Scene, asked: Fact) -> bool:
 
 
 def active(fact: Fact) -> str:
-    return f"the {fact.agent} {fact.verb} the {fact.patient}" if fact.patient else f"the {fact.agent} {fact.verb}"
+    return (
+        f"the {fact.agent} {fact.verb} the {fact.patient}"
+        if fact.patient
+        else f"the {fact.agent} {fact.verb}"
+    )
 
 
 def passive(fact: Fact) -> str:
@@ -109,7 +114,7 @@ def nouns(draws: Draws, domain: Domain, count: int) -> list[str]:
     return [draws.pick(domain.nouns[name]) for name in draws.several(tuple(domain.nouns), count)]
 
 
-def verbs(draws: Draws, pairs: tuple[tuple[str, str], ...], count: int) -> list[str]:
+def verbs(draws: Draws, pairs: tuple[tuple[str, ...], ...], count: int) -> list[str]:
     """Verbs of different senses."""
     return [draws.pick(pair) for pair in draws.several(pairs, count)]
 
@@ -143,7 +148,9 @@ def active_scene(draws: Draws, domain: Domain) -> Scene:
     a, p = nouns(draws, domain, 2)
     (v,) = verbs(draws, words.TRANSITIVE, 1)
     text = f"{phrase(a, draws)} {v} {phrase(p, draws)}"
-    return Scene(text, {Fact(v, a, p): True}, (), (Overlap("plain", Fact(v, a, p)), Overlap("ln_swap", Fact(v, p, a))))
+    return Scene(
+        text, {Fact(v, a, p): True}, (), (Overlap("plain", Fact(v, a, p)), Overlap("ln_swap", Fact(v, p, a)))
+    )
 
 
 def passive_scene(draws: Draws, domain: Domain) -> Scene:
@@ -232,7 +239,10 @@ def conjunction_scene(draws: Draws, domain: Domain) -> Scene:
         p, end = "", v
     else:
         (v,) = verbs(draws, words.TRANSITIVE, 1)
-        scrambled, end = [Fact(v, p, a), Fact(v, p, b), Fact(v, a, b), Fact(v, b, a)], f"{v} {phrase(p, draws)}"
+        scrambled, end = (
+            [Fact(v, p, a), Fact(v, p, b), Fact(v, a, b), Fact(v, b, a)],
+            f"{v} {phrase(p, draws)}",
+        )
     left, right, other = Fact(v, a, p), Fact(v, b, p), phrase(b, draws)
     overlaps = [
         Overlap("le_conjunction", left),
@@ -251,7 +261,10 @@ def object_scene(draws: Draws, domain: Domain) -> Scene:
     if draws.chance(0.5):
         text = f"{start} {draws.pick(words.PREPOSITIONS)} {phrase(b, draws)}"
         scrambled = [Fact(v, p, a), Fact(v, a, b), Fact(v, b, a)]
-        overlaps = [Overlap("se_PP_on_obj", fact, start), *(Overlap("ln_preposition", wrong) for wrong in scrambled)]
+        overlaps = [
+            Overlap("se_PP_on_obj", fact, start),
+            *(Overlap("ln_preposition", wrong) for wrong in scrambled),
+        ]
         return Scene(text, {fact: True}, (), tuple(overlaps))
     (w,) = verbs(draws, words.INTRANSITIVE, 1)
     outer = Fact(w, p)
@@ -295,7 +308,7 @@ def open_scene(draws: Draws, domain: Domain) -> Scene:
 
 
 def knowledge_scene(draws: Draws, domain: Domain) -> Scene:
-    """Somebody knew, or only thought, that something holds; or remembered it (without "that", as HANS's NP/S)."""
+    """Somebody knew, or only thought, that something holds; or remembered it, without "that" (HANS's NP/S)."""
     while True:
         fact = clause(draws, domain)
         (knower,) = nouns(draws, domain, 1)

@@ -1,7 +1,8 @@
 """Inference (MNLI) and its challenge set (HANS).
 
-Two cues hold in training without being rules: a hypothesis made of the premise's words is usually entailed, and a
-negated hypothesis is usually a contradiction. The challenge set keeps the first and takes its value away.
+Two cues hold in training without being rules: a hypothesis made of the premise's words is usually entailed,
+and a negated hypothesis is usually a contradiction. The challenge set keeps the first and takes its value
+away.
 """
 
 from collections.abc import Iterator, Mapping
@@ -13,7 +14,8 @@ from robust_lib.micro.grammar import Domain, Fact, Scene
 
 LABELS = ("entailment", "neutral", "contradiction")
 HEURISTIC = {"l": "lexical_overlap", "s": "subsequence", "c": "constituent"}
-# Which sentence kinds can show a subcase. "ln" lexical overlap, not entailed; "se" subsequence, entailed; and so on.
+# Which sentence kinds can show a subcase. "ln" lexical overlap, not entailed; "se" subsequence, entailed; and
+# so on.
 SUBCASES: dict[str, tuple[str, ...]] = {
     "le_passive": ("passive",),
     "le_conjunction": ("conjunction",),
@@ -43,8 +45,8 @@ SUBCASES: dict[str, tuple[str, ...]] = {
     "cn_embedded_under_verb": ("knowledge",),
     "cn_adverb": ("adverb",),
 }
-# Counterexamples to the overlap cue in training. Drawn by subcase, because a share spread evenly over them made the
-# challenge accuracy bistable over seeds; a subcase left out keeps room for what a model generalises.
+# Counterexamples to the overlap cue in training. Drawn by subcase, because a share spread evenly over them
+# made the challenge accuracy bistable over seeds; a subcase left out keeps room for what a model generalises.
 COUNTEREXAMPLES: dict[str, float] = {
     "cn_disjunction": 9, "cn_embedded_under_if": 9, "cn_after_if_clause": 9, "cn_embedded_under_verb": 15,
     "cn_adverb": 3, "sn_PP_on_subject": 18, "sn_relative_clause_on_subject": 18, "sn_past_participle": 2, "sn_NP_S": 2,
@@ -84,7 +86,9 @@ def label(scene: Scene, hypothesis: Hypothesis) -> str:
     return "entailment" if known == hypothesis.positive else "contradiction"
 
 
-def pairs(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases) -> Iterator[tuple[Scene, Hypothesis]]:
+def pairs(
+    draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases
+) -> Iterator[tuple[Scene, Hypothesis]]:
     """Endless training pairs, the three labels drawn equally often."""
     makers = {"entailment": _entailment, "neutral": _neutral, "contradiction": _contradiction}
     while True:
@@ -94,7 +98,9 @@ def pairs(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Bi
             yield scene, hypothesis
 
 
-def _entailment(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases) -> tuple[Scene, Hypothesis]:
+def _entailment(
+    draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases
+) -> tuple[Scene, Hypothesis]:
     if draws.chance(ENTAILED_NEGATION):
         scene = grammar.negated_scene(draws, domain)
         (fact,) = scene.truths
@@ -109,7 +115,9 @@ def _entailment(draws: Draws, domain: Domain, weights: Mapping[str, float], bias
     return scene, reworded(draws.pick(tuple(scene.truths)), draws)
 
 
-def _neutral(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases) -> tuple[Scene, Hypothesis]:
+def _neutral(
+    draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases
+) -> tuple[Scene, Hypothesis]:
     if draws.chance(biases.counter):
         return overlapping(draws.weighted(COUNTEREXAMPLES), draws, domain, weights)
     scene = grammar.scene(draws, domain, weights)
@@ -121,7 +129,9 @@ def _neutral(draws: Draws, domain: Domain, weights: Mapping[str, float], biases:
     return scene, Hypothesis(grammar.active(fact), fact)
 
 
-def _contradiction(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases) -> tuple[Scene, Hypothesis]:
+def _contradiction(
+    draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases
+) -> tuple[Scene, Hypothesis]:
     if draws.chance(biases.negation):
         scene = _unnegated(draws, domain, {kind: w for kind, w in weights.items() if kind != "open"})
         fact = draws.pick(tuple(scene.truths) or scene.open)
@@ -132,7 +142,9 @@ def _contradiction(draws: Draws, domain: Domain, weights: Mapping[str, float], b
 
 
 def _unnegated(draws: Draws, domain: Domain, weights: Mapping[str, float]) -> Scene:
-    return grammar.scene(draws, domain, {kind: weight for kind, weight in weights.items() if kind != "negated"})
+    return grammar.scene(
+        draws, domain, {kind: weight for kind, weight in weights.items() if kind != "negated"}
+    )
 
 
 def hedge(fact: Fact) -> Hypothesis:
@@ -176,7 +188,7 @@ def overlapping(
 
 
 def challenge(draws: Draws, domain: Domain) -> Iterator[tuple[str, Scene, Hypothesis]]:
-    """Endless challenge pairs with their subcase: heuristics, then entailed or not, then subcases, each in turn."""
+    """Endless challenge pairs with their subcase: heuristics and entailed or not take turns, and subcases in them."""
     cells = [[s for s in SUBCASES if s.startswith(code)] for code in ("le", "sn", "ce", "ln", "se", "cn")]
     turn = 0
     while True:
@@ -186,7 +198,9 @@ def challenge(draws: Draws, domain: Domain) -> Iterator[tuple[str, Scene, Hypoth
         turn += 1
 
 
-def training_rows(draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases) -> Iterator[dict[str, str]]:
+def training_rows(
+    draws: Draws, domain: Domain, weights: Mapping[str, float], biases: Biases
+) -> Iterator[dict[str, str]]:
     """Rows of MNLI's columns."""
     for scene, hypothesis in pairs(draws, domain, weights, biases):
         premise, text = grammar.closed(scene.text), grammar.closed(hypothesis.text)

@@ -1,8 +1,8 @@
 """Paraphrase (QQP) and its challenge sets (PAWS-qqp, PAWS-wiki).
 
-Asking the same thing is *duplicate*. In training duplicates share their words and the others mostly do not; the
-challenge sets scramble the words of one sentence, and the second consists of statements from another part of the
-lexicon.
+Asking the same thing is *duplicate*. In training duplicates share their words and the others mostly do not;
+the challenge sets scramble the words of one sentence, and the second consists of statements from another part
+of the lexicon.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,8 @@ LABELS = ("not_duplicate", "duplicate")
 DUPLICATES = {"qqp": 0.37, "paws_qqp": 0.28, "paws_wiki": 0.44}  # the papers' class balance
 SCRAMBLED = 0.04  # of the non-duplicates in training that have the same words in another order
 SYNONYM = 0.35  # of duplicates with another verb for the same act
-CHANGES = {"verb": 3, "agent": 3, "patient": 3, "asked": 1.5, "all": 4}  # what a non-duplicate changes, by weight
+# What a non-duplicate changes, by weight.
+CHANGES = {"verb": 3, "agent": 3, "patient": 3, "asked": 1.5, "all": 4}
 
 
 class Event(NamedTuple):
@@ -63,7 +64,9 @@ def text(question: Question, wording: str) -> str:
     return wording.format(a=agent, p=patient, v=event.verb, c=f" in {event.city}" if event.city else "")
 
 
-def question(draws: Draws, domain: Domain, asked: str, adjectives: float = 0.2, city: float = 0.15) -> Question:
+def question(
+    draws: Draws, domain: Domain, asked: str, adjectives: float = 0.2, city: float = 0.15
+) -> Question:
     """A random question about a random event."""
     agent, patient = nouns(draws, domain, 2)
     one, two = draws.several(words.ADJECTIVES, 2)
@@ -83,7 +86,9 @@ def scrambled(given: Question, draws: Draws) -> Question:
     """The same words for something else: agent and patient trade places, or their adjectives do."""
     e = given.event
     if e.agent_adjective and e.patient_adjective and draws.chance(0.5):
-        return given._replace(event=e._replace(agent_adjective=e.patient_adjective, patient_adjective=e.agent_adjective))
+        return given._replace(
+            event=e._replace(agent_adjective=e.patient_adjective, patient_adjective=e.agent_adjective)
+        )
     nouns_only = draws.chance(0.5)
     swapped = e._replace(agent=e.patient, patient=e.agent)
     if not nouns_only:
@@ -114,7 +119,8 @@ def training_pair(draws: Draws, domain: Domain, scramble: float, duplicate: floa
     if draws.chance(duplicate):
         verb = words.OTHER_FORM[first.event.verb] if draws.chance(SYNONYM) else first.event.verb
         second = first._replace(event=first.event._replace(verb=verb))
-        return first, one, second, draws.pick([w for w in WORDINGS[second.asked] if verb != first.event.verb or w != one])
+        others = [wording for wording in WORDINGS[first.asked] if verb != first.event.verb or wording != one]
+        return first, one, second, draws.pick(others)
     if draws.chance(scramble):
         return first, one, scrambled(first, draws), draws.pick(WORDINGS[first.asked])
     while True:

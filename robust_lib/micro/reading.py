@@ -1,7 +1,7 @@
 """Span question answering with unanswerable questions (SQuAD 2), and a shifted second domain (NewsQA).
 
-A context is a few sentences, each one fact; a question asks for one part of a fact. Unanswerable questions ask a fact
-that is not told, made of the context's own words where possible.
+A context is a few sentences, each one fact; a question asks for one part of a fact. Unanswerable questions
+ask a fact that is not told, made of the context's own words where possible.
 """
 
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ Row = dict[str, "str | Answers"]
 
 
 class Style(NamedTuple):
-    """How a domain tells: number of sentences, share of facts about places, of passives, wordings of questions."""
+    """How a domain tells: numbers of sentences; shares of places, passives and formal questions."""
 
     sentences: tuple[int, ...]
     places: float
@@ -32,7 +32,7 @@ NEWS = Style((3, 4), places=0.35, passive=0.6, formal=0.8)
 
 
 class Told(NamedTuple):
-    """A fact and its sentence. Kind "place": `left` was `act` in `right`; kind "act": `left` did `act` to `right`."""
+    """A fact and its sentence. As "place", `left` was `act` in `right`; as "act", `left` did `act` to `right`."""
 
     kind: str
     left: str
@@ -52,7 +52,13 @@ def fact(draws: Draws, domain: Domain, style: Style) -> Told:
     if draws.chance(0.2):
         agent = f"the {draws.pick(words.ADJECTIVES)} {agent[4:]}"
     passive = draws.chance(style.passive)
-    return Told("act", agent, verb, patient, f"{patient} was {verb} by {agent}." if passive else f"{agent} {verb} {patient}.")
+    return Told(
+        "act",
+        agent,
+        verb,
+        patient,
+        f"{patient} was {verb} by {agent}." if passive else f"{agent} {verb} {patient}.",
+    )
 
 
 def story(draws: Draws, domain: Domain, style: Style) -> list[Told]:
@@ -61,7 +67,11 @@ def story(draws: Draws, domain: Domain, style: Style) -> list[Told]:
     told: list[Told] = []
     while len(told) < count:
         new = fact(draws, domain, style)
-        taken = {part.split()[-1] for old in told for part in (old.left, words.SENSE.get(old.act, old.act), old.right)}
+        taken = {
+            part.split()[-1]
+            for old in told
+            for part in (old.left, words.SENSE.get(old.act, old.act), old.right)
+        }
         if taken.isdisjoint({new.left.split()[-1], words.SENSE.get(new.act, new.act), new.right.split()[-1]}):
             told.append(new)
     return told
@@ -71,9 +81,17 @@ def asked(given: Told, side: str, draws: Draws, style: Style) -> str:
     """A question for the left or the right part of a fact."""
     formal = draws.chance(style.formal)
     if given.kind == "place" and side == "right":
-        return f"in which city was {given.left} {given.act}?" if formal else f"where was {given.left} {given.act}?"
+        return (
+            f"in which city was {given.left} {given.act}?"
+            if formal
+            else f"where was {given.left} {given.act}?"
+        )
     if given.kind == "place":
-        return f"which person was {given.act} in {given.right}?" if formal else f"who was {given.act} in {given.right}?"
+        return (
+            f"which person was {given.act} in {given.right}?"
+            if formal
+            else f"who was {given.act} in {given.right}?"
+        )
     verb = words.OTHER_FORM[given.act] if draws.chance(0.15) else given.act
     if side == "right":
         return f"who was {verb} by {given.left}?"

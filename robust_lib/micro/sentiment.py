@@ -1,6 +1,7 @@
 """Sentiment (SST-2: a sentence; IMDB: a review of several).
 
-Words of opinion come in sets of synonyms, the common word first; rare synonyms are real candidates for an attack.
+Words of opinion come in sets of synonyms, the common word first; rare synonyms are real candidates for an
+attack.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,9 @@
 """Fact verification (FEVER) and its symmetric sets (Schuster et al. 2019).
 
-Evidence tells where things happened to a person and what the person was. Claims written to be false give themselves
-away, as crowd workers' did: they are negated more often, they name well-known values, and claims that evidence does not
-settle ask about particular relations. A symmetric set holds each claim once supported and once refuted.
+Evidence tells where things happened to a person and what the person was. Claims written to be false give
+themselves away, as crowd workers' did: they are negated more often, they name well-known values, and claims that
+evidence does not settle ask about particular relations. A symmetric set holds each claim once supported and once
+refuted.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ TRADE = "trade"  # the relation of a person to what the person was
 TRADES = ("worker", "artist", "official", "scholar", "athlete", "soldier")  # the noun classes that are trades
 OBSCURE = ("buried", "jailed", "stationed")  # relations that unsettled claims ask about
 NEGATED = {"SUPPORTS": 0.06, "REFUTES": 0.50, "NOT ENOUGH INFO": 0.08}  # share of negated claims
-KNOWN = 0.65  # of invented values that are among the well-known ones (first city of each country, first noun of a class)
+# Of invented values, the share of well-known ones: the first city of a country, the first noun of a class.
+KNOWN = 0.65
 ASKED = 0.60  # of unsettled claims that ask about an obscure relation
 CROSSED = 0.25  # of refuted claims that use a value of the evidence for another relation
 
@@ -182,7 +184,7 @@ def quadruple(draws: Draws, domain: Domain, cues: Cues) -> list[tuple[Profile, C
 
 
 def symmetric_rows(draws: Draws, domain: Domain, cues: Cues, *, originals: bool) -> Iterator[dict[str, str]]:
-    """Rows of the symmetric sets; without the originals a claim still has as many supports as refutations on average."""
+    """Rows of the symmetric sets, whole or without the originals."""
     while True:
         four = quadruple(draws, domain, cues)
         texts = {claim: told(claim, draws) for _, claim in four}

@@ -1,0 +1,109 @@
+"""Students of a pretrained encoder: DistilBERT's way and MiniLM's."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import BertForPreTraining
+
+from robust_lib.micro import family, pretraining, tokenizer
+from robust_lib.micro.draws import Draws
+from robust_lib.micro.family import Encoder
+from robust_lib.micro.pretraining import Batch, Meter, Progress
+
+TEMPERATURE = 2.0
+SOFT, HARD, COSINE = 5.0, 2.0, 1.0  # DistilBERT's published weights of the three losses
+
+
+def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTraining, list[Progress]]:
+    """A student of `encoder.teacher` (from its shipped directory), and its loss every 50 steps."""
+    steps = steps or encoder.steps
+    # Relations are read off explicit attention; the student is saved with the default implementation.
+    teacher = BertForPreTraining.from_pretrained(
+        family.directory(encoder.teacher), dtype=torch.float32
+    ).eval()
+    student, words = initial(encoder, teacher), tokenizer.build()
+    adam, rate = pretraining.optimiser(student, steps)
+    objective = distilbert if encoder.objective == "distilbert" else minilm
+    meter = Meter()
+    for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=True):
+        loss, guesses, relation = objective(student, teacher, batch)
+        pretraining.step(student, loss, adam, rate)
+        meter.add(guesses, relation, batch)
+    return student, meter.progress
+
+
+def initial(encoder: Encoder, teacher: BertForPreTraining) -> BertForPreTraining:
+    """The teacher's embeddings and heads; its alternate layers (DistilBERT) or a fresh encoder stack
+    (MiniLM).
+    """
+    student = pretraining.fresh(encoder, encoder.seed)
+    student.bert.embeddings.load_state_dict(teacher.bert.embeddings.state_dict())
+    student.bert.pooler.load_state_dict(teacher.bert.pooler.state_dict())
+    student.cls.load_state_dict(teacher.cls.state_dict())
+    if encoder.objective == "distilbert":
+        every = teacher.config.num_hidden_layers // encoder.layers
+        for place, layer in enumerate(student.bert.encoder.layer):
+            layer.load_state_dict(teacher.bert.encoder.layer[place * every].state_dict())
+    return student
+
+
+def distilbert(
+    student: BertForPreTraining, teacher: BertForPreTraining, batch: Batch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Soft word targets, masked words and the cosine of last hidden states    [Sanh et al. 2019, section 3]
+
+    Next sentence is kept as a hard loss: without it [CLS] of a small encoder says nothing about pairs.
+    """
+    own = student.bert(**batch.inputs)
+    guesses = pretraining.word_logits(student, own.last_hidden_state, batch.places)
+    relation = student.cls.seq_relationship(own.pooler_output)
+    with torch.no_grad():
+        theirs = teacher.bert(**batch.inputs).last_hidden_state
+        targets = pretraining.word_logits(teacher, theirs, batch.places)
+    soft = F.kl_div(
+        F.log_softmax(guesses / TEMPERATURE, -1), F.softmax(targets / TEMPERATURE, -1), reduction="batchmean"
+    )
+    real = batch.inputs["attention_mask"].bool()
+    cosine = 1 - F.cosine_similarity(own.last_hidden_state[real], theirs[real], dim=-1).mean()
+    loss = SOFT * TEMPERATURE**2 * soft + HARD * F.cross_entropy(guesses, batch.hidden) + COSINE * cosine
+    return loss + F.cross_entropy(relation, batch.unrelated), guesses, relation
+
+
+def minilm(
+    student: BertForPreTraining, teacher: BertForPreTraining, batch: Batch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Self-attention distributions and value relations of the last layers    [Wang et al. 2020, equations 4 and 7]
+
+    The heads learn masked words and next sentence on top, the encoder from relations and them together.
+    """
+    own = student.bert(**batch.inputs, output_hidden_states=True)
+    guesses = pretraining.word_logits(student, own.last_hidden_state, batch.places)
+    relation = student.cls.seq_relationship(own.pooler_output)
+    with torch.no_grad():
+        theirs = teacher.bert(**batch.inputs, output_hidden_states=True)
+    mask = batch.inputs["attention_mask"].bool()
+    loss = torch.zeros(())
+    for left, right in (("query", "key"), ("value", "value")):
+        taught = relations(teacher, theirs.hidden_states[-2], left, right, mask)
+        learnt = relations(student, own.hidden_states[-2], left, right, mask)
+        # Masked columns are -inf on both sides; zero them before the divergence, rows of padding are left
+        # out.
+        gap = (taught.exp() * (taught - learnt).masked_fill(~mask[:, None, None, :], 0.0)).sum(-1)
+        loss = loss + gap.transpose(1, 2)[mask].mean()
+    hard = F.cross_entropy(guesses, batch.hidden) + F.cross_entropy(relation, batch.unrelated)
+    return loss + hard, guesses, relation
+
+
+def relations(model: BertForPreTraining, states: Tensor, left: str, right: str, mask: Tensor) -> Tensor:
+    """Log-softmax over tokens of scaled products in the last layer, (batch, heads, length, length).
+
+    states: (batch, length, hidden) entering the last layer; left, right: names of its projections.
+    """
+    own = model.bert.encoder.layer[-1].attention.self
+    heads, size = own.num_attention_heads, own.attention_head_size
+
+    def split(name: str) -> Tensor:
+        return getattr(own, name)(states).unflatten(-1, (heads, size)).transpose(1, 2)
+
+    scores = split(left) @ split(right).transpose(-1, -2) / size**0.5
+    return scores.masked_fill(~mask[:, None, None, :], float("-inf")).log_softmax(-1)
