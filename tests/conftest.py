@@ -1,6 +1,11 @@
 """Shapes in the kernels' signatures are checked while testing; one thread, no hub unless a test brings its own."""
 
 import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -8,3 +13,27 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from jaxtyping import install_import_hook
 
 install_import_hook(["robust_lib.losses", "robust_lib.masks"], "beartype.beartype")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture
+def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Executes a notebook of this checkout in a kernel, with values over its tagged cell; gives the runs folder.
+
+    `executed("01_robustness_study", tasks=["mnli"], train_size=64)`. Outputs and store are the test's own.
+    """
+    from robust_lib import execution, params
+
+    monkeypatch.setenv("ROBUST_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
+
+    def execute(name: str, **given: Any) -> Path:
+        notebook, folder = ROOT / "notebooks" / f"{name}.py", tmp_path / "runs"
+        scale = params.gather(notebook, given=given).scale
+        output = folder / scale / "notebooks" / f"{name}.ipynb"
+        failure = execution.execute(notebook, given, output, tables=folder / scale)
+        assert not failure, failure
+        return folder / scale
+
+    return execute
