@@ -104,7 +104,7 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
     if notebook not in NOTEBOOKS:
         raise ParameterError(f"{origin}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
     model = NOTEBOOKS[notebook]
-    if "__builtins__" in parameters:
+    if file is None and "__builtins__" in parameters:
         parameters = _assigned(parameters, model)
     try:
         return model.model_validate(dict(parameters))
