@@ -39,7 +39,7 @@ def execute(notebook: Path, values: Mapping[str, Any], output: Path, *, tables: 
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             startup_timeout=300,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # it would warn of its local TCP port every time
+            extra_arguments=["--IPKernelApp.log_level=50"],  # or it warns of its local port, and of Ctrl-C at length
             tables=tables,
         )
     except PapermillExecutionError as error:
