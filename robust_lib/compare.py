@@ -7,7 +7,7 @@ one seed it speaks of new items for that very model, and says `seeds=1`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from robust_lib import metrics
 Floats = NDArray[np.float64]
 Outcomes = Mapping[int, "pd.Series[Any] | pd.DataFrame"]
 Statistic = Callable[..., Floats]
+PredictionKey = tuple[str, str, str, float, int]  # task, testbed, method, sparsity, seed
+ProfileKey = tuple[str, str, float]  # task, method, sparsity
 
 
 class CompareError(ValueError):
@@ -31,7 +33,8 @@ class Interval:
     """A value and its limits over `n` items (of all test beds together) and `seeds` (the fewest of any arm).
 
     A NaN value is undefined, an infinite limit unbounded: F_bias against a reference that may well have no
-    gap.
+    gap. `seed_sd` is the spread of the value from seed to seed, NaN where it cannot be seen (one seed, or
+    arms that do not share their seeds).
     """
 
     value: float
@@ -40,6 +43,12 @@ class Interval:
     n: int
     seeds: int
     level: float
+    seed_sd: float = np.nan
+
+    def times(self, factor: float) -> "Interval":
+        """The same in another unit: 100 makes percent of shares. The factor is positive."""
+        value, low, high, spread = (factor * x for x in (self.value, self.low, self.high, self.seed_sd))
+        return replace(self, value=value, low=low, high=high, seed_sd=spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,11 +68,17 @@ class Arm:
 
 @dataclass(frozen=True, eq=False)
 class Profile:
-    """One model on one task: its in-distribution arm, its OOD arms, and how these become one accuracy."""
+    """One model on one task: its in-distribution arm, its OOD arms, and how these become one accuracy.
+
+    `slices` are named parts of the in-distribution test bed (hard, easy); `chance` is the OOD accuracy of
+    guessing evenly among the labels that occur.
+    """
 
     id: Arm
     ood: tuple[Arm, ...]
     pool: metrics.Pool
+    slices: Mapping[str, Arm] = field(default_factory=dict)
+    chance: float = np.nan
 
     @property
     def arms(self) -> tuple[Arm, ...]:
@@ -141,14 +156,62 @@ def interval(
         for part in chosen:
             for i, move in part.moves.items():
                 moved[i] += move
-        return np.asarray(statistic(*(m[:, 0] if m.shape[1] == 1 else m.T for m in moved)), dtype=np.float64)
+        return _evaluate(statistic, moved)
 
     value = float(at()[0])
     stretch = _stretch([_width(at(part), level) for part in parts], [part.freedom for part in parts], level)
     low, high = _limits(value, at(*parts), level, stretch)
     n = sum({arm.testbed: len(arm.ids) for arm in arms}.values())
     seeds = min(len(arm.seeds) for arm in arms)
-    return Interval(value, max(low, bounds[0]), min(high, bounds[1]), n, seeds, level)
+    spread = _seed_sd(statistic, arms)
+    return Interval(value, max(low, bounds[0]), min(high, bounds[1]), n, seeds, level, spread)
+
+
+def profiles(
+    predictions: Mapping[PredictionKey, pd.DataFrame],
+    testbeds: Mapping[str, Sequence[str]],
+    merge: metrics.Merge = "argmax",
+) -> dict[ProfileKey, Profile]:
+    """Profiles by (task, method, sparsity) from predictions by (task, testbed, method, sparsity, seed).
+
+    `testbeds` names for each task its in-distribution test bed first, then its OOD sets. Where an
+    in-distribution frame has a column `hard` (1, 0 or unknown), its two parts become slices. Raises
+    CompareError when a model of a task has no predictions on one of the task's test beds, or on other seeds
+    than elsewhere.
+    """
+    found: dict[ProfileKey, dict[str, dict[int, pd.DataFrame]]] = {}
+    for (task, testbed, method, sparsity, seed), frame in predictions.items():
+        if testbed in testbeds.get(task, ()):
+            found.setdefault((task, method, sparsity), {}).setdefault(testbed, {})[seed] = frame
+    return {key: _profile(key, beds, testbeds[key[0]], merge) for key, beds in found.items()}
+
+
+def points(found: Mapping[ProfileKey, Profile], *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """In-distribution and pooled OOD accuracy of each profile, as shares with limits: what the figures draw.
+
+    Columns: task, method, sparsity, chance, seeds, id, id_low, id_high, ood, ood_low, ood_high.
+    """
+    rows = []
+    for (task, method, sparsity), profile in found.items():
+        row = {"task": task, "method": method, "sparsity": sparsity, "chance": profile.chance}
+        inside = accuracy(profile.id, generator=np.random.default_rng(seed), level=level)
+        outside = ood_accuracy(profile, generator=np.random.default_rng(seed), level=level)
+        for name, one in (("id", inside), ("ood", outside)):
+            row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+        rows.append(row | {"seeds": inside.seeds})
+    return pd.DataFrame(rows)
+
+
+def tidy(found: Mapping[ProfileKey, Profile], *, model: str) -> pd.DataFrame:
+    """Accuracies (shares) of each seed: task, testbed, model, method, sparsity, seed, metric, value."""
+    columns = ["task", "testbed", "model", "method", "sparsity", "seed", "metric", "value"]
+    rows = [
+        (task, arm.testbed, model, method, sparsity, seed, "accuracy", value)
+        for (task, method, sparsity), profile in found.items()
+        for arm in (*profile.arms, *profile.slices.values())
+        for seed, value in zip(arm.seeds, arm.values.mean(axis=(1, 2)), strict=True)
+    ]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def accuracy(arm: Arm, *, generator: np.random.Generator, level: float = 0.95) -> Interval:
@@ -158,6 +221,15 @@ def accuracy(arm: Arm, *, generator: np.random.Generator, level: float = 0.95) -
         return found
     exact = stats.binomtest(round(found.value * found.n), found.n).proportion_ci(level)
     return replace(found, low=float(exact.low), high=float(exact.high))
+
+
+def ood_accuracy(profile: Profile, *, generator: np.random.Generator, level: float = 0.95) -> Interval:
+    """Interval of the accuracy on the task's OOD sets taken together, pooled as the profile says."""
+    if len(profile.ood) == 1:
+        return accuracy(profile.ood[0], generator=generator, level=level)
+    return interval(
+        lambda *rates: profile.ood_accuracy(rates), profile.ood, generator=generator, level=level, bounds=(0, 1)
+    )
 
 
 def f1(arm: Arm, *, generator: np.random.Generator, level: float = 0.95) -> Interval:
@@ -212,6 +284,60 @@ class _Part:
 
     moves: dict[int, Floats]
     freedom: int
+
+
+def _profile(
+    key: ProfileKey,
+    frames: Mapping[str, Mapping[int, pd.DataFrame]],
+    testbeds: Sequence[str],
+    merge: metrics.Merge,
+) -> Profile:
+    task, method, sparsity = key
+    seeds = {bed: sorted(frames.get(bed, ())) for bed in testbeds}
+    if any(own != seeds[testbeds[0]] for own in seeds.values()):
+        have = "; ".join(f"{bed} has seeds {own}" for bed, own in seeds.items())
+        raise CompareError(
+            f"{task}, {method}, sparsity {sparsity}: every test bed needs the same seeds; {have}"
+        )
+    right = {
+        bed: {seed: metrics.correct(frame, merge) for seed, frame in frames[bed].items()} for bed in testbeds
+    }
+    inside, *outside = (arm(task, bed, right[bed]) for bed in testbeds)
+    golds = [next(iter(frames[bed].values()))["gold"] for bed in testbeds[1:]]
+    guessed = [1 / gold.nunique() for gold in golds]
+    pool = metrics.POOL.get(task, "examples")
+    chance = float(metrics.pooled(guessed, [len(gold) for gold in golds], pool)) if golds else np.nan
+    slices = _slices(task, testbeds[0], frames[testbeds[0]], right[testbeds[0]])
+    return Profile(inside, tuple(outside), pool, slices, chance)
+
+
+def _slices(
+    task: str, testbed: str, frames: Mapping[int, pd.DataFrame], right: Mapping[int, "pd.Series[int]"]
+) -> dict[str, Arm]:
+    frame = next(iter(frames.values()))
+    if "hard" not in frame.columns:
+        return {}
+    hard = pd.Series(frame["hard"].to_numpy(), index=pd.Index(frame["id"]))
+    known = pd.to_numeric(hard, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan)
+    parts = {name: hard.index[known == flag] for name, flag in (("hard", 1), ("easy", 0))}
+    return {
+        name: arm(task, f"{testbed} ({name})", {seed: outcome.loc[ids] for seed, outcome in right.items()})
+        for name, ids in parts.items()
+        if len(ids)
+    }
+
+
+def _seed_sd(statistic: Statistic, arms: Sequence[Arm]) -> float:
+    """Spread of the statistic computed for each seed alone."""
+    if len({arm.seeds for arm in arms}) > 1 or len(arms[0].seeds) < 2:
+        return np.nan
+    return float(np.std(_evaluate(statistic, [arm.values.mean(axis=1) for arm in arms]), ddof=1))
+
+
+def _evaluate(statistic: Statistic, means: Sequence[Floats]) -> Floats:
+    """The statistic of means shaped (rows, quantities), for each row."""
+    given = (mean[:, 0] if mean.shape[1] == 1 else mean.T for mean in means)
+    return np.asarray(statistic(*given), dtype=np.float64)
 
 
 def _item_parts(arms: Sequence[Arm], resamples: int, generator: np.random.Generator) -> Iterator[_Part]:

@@ -1,0 +1,56 @@
+"""From intervals to what a reader sees: verdicts and the scorecard, tables in the papers' layout, figures, files.
+
+    found = compare.profiles(predictions, testbeds) table = report.robustness_table(found,
+    report.pruning_rows(sparsities), printed=published.table(1, "Table 1"),
+                                    scale="micro")
+    figure = report.id_ood_figure(compare.points(found))
+    report.save(run.directory, {"table_1": table, "id_ood": figure}, about=run.record)
+
+`scorecard` documents the file that other programs read.
+"""
+
+from robust_lib.report.figures import id_ood_figure, sparsity_figure
+from robust_lib.report.layout import Claims, Table
+from robust_lib.report.outputs import save
+from robust_lib.report.robustness import Row, pruning_rows, robustness_table
+from robust_lib.report.scorecard import (
+    CELL_VERDICTS,
+    CLAIM_VERDICTS,
+    KEYS,
+    MARKS,
+    Record,
+    Scale,
+    ScorecardError,
+    claim,
+    claim_verdict,
+    record,
+    score,
+    scored,
+    summary,
+    verdict,
+)
+
+__all__ = [
+    "CELL_VERDICTS",
+    "CLAIM_VERDICTS",
+    "KEYS",
+    "MARKS",
+    "Claims",
+    "Record",
+    "Row",
+    "Scale",
+    "ScorecardError",
+    "Table",
+    "claim",
+    "claim_verdict",
+    "id_ood_figure",
+    "pruning_rows",
+    "record",
+    "robustness_table",
+    "save",
+    "score",
+    "scored",
+    "sparsity_figure",
+    "summary",
+    "verdict",
+]
