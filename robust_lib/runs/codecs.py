@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,11 @@ def write(value: Any, directory: Path) -> str:
     Models and tensors lose their device and keep their dtype. Raises ResultError naming what cannot be kept.
     """
     if _is_frame(value):
-        value.to_parquet(directory / "frame.parquet")
+        # Dictionaries pay for strings; for logits they take most of the time and give nothing.
+        repeated = [name for name, kind in value.dtypes.items() if kind.kind not in "fiu"]
+        buffer = io.BytesIO()  # pyarrow's own file output waits for a thread
+        value.to_parquet(buffer, use_dictionary=repeated)
+        (directory / "frame.parquet").write_bytes(buffer.getbuffer())
         return "frame"
     if hasattr(value, "save_pretrained"):
         _write_model(value, directory)
@@ -39,9 +44,9 @@ def write(value: Any, directory: Path) -> str:
 def read(directory: Path, kind: str) -> Any:
     """The result in a directory that `write` filled. Models come in eval mode, on the CPU."""
     if kind == "frame":
-        import pandas as pd
+        from pyarrow import parquet
 
-        return pd.read_parquet(directory / "frame.parquet")
+        return parquet.ParquetFile(directory / "frame.parquet").read(use_threads=False).to_pandas()
     if kind == "model":
         return _read_model(directory)
     if kind == "tensors":

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol
 
-from robust_lib.runs import reach
+from robust_lib.runs import source
 from robust_lib.runs.store import Damaged, Missing, Store
 from robust_lib.runs.units import Unit
 
@@ -194,7 +194,7 @@ def _work(path: str, pickled: bytes, code: str) -> bytes:
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         if unit.code != code:
-            raise reach.SourceChanged(
+            raise source.SourceChanged(
                 f"{unit.label}: its source was edited since this process started; restart the kernel"
             )
         receipt = perform(Store(path), unit)

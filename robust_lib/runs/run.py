@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import robust_lib
-from robust_lib.runs import engine, progress, reach, schedule
+from robust_lib.runs import engine, progress, schedule, source
 from robust_lib.runs import store as stores
 from robust_lib.runs.store import Store
 from robust_lib.runs.units import Unit
@@ -85,7 +85,7 @@ class Run:
         if plan is not None:
             plan.units.extend(wanted)
             raise Planned(wanted)
-        reach.check_unchanged()
+        source.check_unchanged()
         line = progress.Line()
         counts = schedule.Counts()
         try:
@@ -206,10 +206,7 @@ def _without_home(value: Any) -> Any:
 def _replace_text(file: Path, text: str) -> None:
     partial = file.with_name(f".{file.name}-{uuid.uuid4().hex[:8]}")
     try:
-        with partial.open("w", encoding="utf-8") as stream:
-            stream.write(text + "\n")
-            stream.flush()
-            os.fsync(stream.fileno())
+        partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, file)
     finally:
         partial.unlink(missing_ok=True)

@@ -12,6 +12,7 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -143,9 +144,9 @@ class Store:
             partial = self.path / "partial" / f"{unit.key}-{uuid.uuid4().hex[:8]}"
             partial.mkdir(parents=True)
             try:
-                kind = codecs.write(value, partial)
-                meta = {**_description(unit, seconds, device), "kind": kind, "files": _flushed(partial)}
-                self._publish(unit.key, partial, meta)
+                meta = {**_description(unit, seconds, device), "kind": codecs.write(value, partial)}
+                _seal(partial, meta)
+                self._publish(unit.key, partial)
             except BaseException:
                 shutil.rmtree(partial, ignore_errors=True)
                 raise
@@ -188,20 +189,14 @@ class Store:
     def _place(self, key: str) -> Path:
         return self.path / key[:2] / key
 
-    def _publish(self, key: str, partial: Path, meta: dict[str, Any]) -> None:
-        meta["checksum"] = _text_digest(_as_json(meta))
-        with (partial / _META).open("w", encoding="utf-8") as stream:
-            stream.write(json.dumps(meta, indent=1))
-            stream.flush()
-            os.fsync(stream.fileno())
-        _flush(partial)
+    def _publish(self, key: str, partial: Path) -> None:
+        # The renaming itself is not flushed: a power cut may take back the last units, never half of one.
         place = self._place(key)
         place.parent.mkdir(exist_ok=True)
         if place.exists():  # written meanwhile by a caller that took no lock: equal, so theirs may stay
             shutil.rmtree(partial)
             return
         os.replace(partial, place)
-        _flush(place.parent)
 
     def _set_aside(self, key: str, reason: str) -> Damaged:
         """Move a damaged result to `damaged/`, under its lock, unless another process has redone it."""
@@ -265,14 +260,25 @@ def _check_files(directory: Path, meta: dict[str, Any]) -> None:
             raise _Faulty(f"{file} does not have the content it was written with")
 
 
-def _flushed(directory: Path) -> dict[str, dict[str, Any]]:
-    """Force every file of a directory to disk; its size and sha256 by name."""
-    files = {}
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        _flush(file)
-        name = file.relative_to(directory).as_posix()
-        files[name] = {"bytes": file.stat().st_size, "sha256": _file_digest(file)}
-    return files
+def _seal(directory: Path, meta: dict[str, Any]) -> None:
+    """Add size and sha256 of a directory's files to its meta, write that, and force everything to disk."""
+    files = sorted(path for path in directory.rglob("*") if path.is_file())
+    with ThreadPoolExecutor(
+        len(files) + 1
+    ) as pool:  # the disk waits while the files are hashed, and once for all
+        flushed = [pool.submit(_flush, file) for file in files]
+        meta["files"] = {
+            file.relative_to(directory).as_posix(): {
+                "bytes": file.stat().st_size,
+                "sha256": _file_digest(file),
+            }
+            for file in files
+        }
+        meta["checksum"] = _text_digest(_as_json(meta))
+        (directory / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+        flushed.append(pool.submit(_flush, directory / _META))
+        for flush in flushed:
+            flush.result()
 
 
 def _flush(path: Path) -> None:
