@@ -59,6 +59,8 @@ def _text(values: pd.Series, where: str) -> pd.Series:
         _refuse(values, wrong, where, "value that is not text", "store this column as strings")
     values = values.astype("str")
     _refuse(values, values.str.strip() == "", where, "blank text", "remove these rows or restore their text")
+    literal = values.str.fullmatch(r"""b'.*'|b".*\"""")  # as PAWS-QQP's own script writes under Python 3
+    _refuse(values, literal, where, "text that is a bytes literal", "decode the text before writing it")
     return values
 
 

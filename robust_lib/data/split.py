@@ -49,23 +49,25 @@ class Split:
 
     def frame(self) -> pd.DataFrame:
         """The examples in canonical columns. The index is each example's row in the whole split."""
-        if self.source == "micro":
-            return sources.micro_frame(self.path, self.size, self.seed)
-        if self.source == "hub":
-            whole = hub.frame(self.path)
-        else:
-            whole = sources.directory_frame(self.source, self.path)
+        match self.source:
+            case "micro":
+                return sources.micro_frame(self.path, self.size, self.seed).copy()
+            case "hub":
+                whole = hub.frame(self.path)
+            case directory:
+                whole = sources.directory_frame(directory, self.path)
         return whole if self.size is None else subsample(whole, self.size, self.seed, self.path)
 
     def fingerprint(self) -> str:
         """SHA-256 of all that `frame` depends on: the source's content, never its place, and the draw."""
         drawn = () if self.size is None else (self.size, self.seed)
-        if self.source == "micro":
-            content = sources.micro_fingerprint(self.path, self.size, self.seed)
-        elif self.source == "hub":
-            content = hub.fingerprint(self.path)
-        else:
-            content = sources.directory_fingerprint(self.source, self.path)
+        match self.source:
+            case "micro":
+                content = sources.micro_fingerprint(self.path, self.size, self.seed)
+            case "hub":
+                content = hub.fingerprint(self.path)
+            case directory:
+                content = sources.directory_fingerprint(directory, self.path)
         return hashlib.sha256(repr((FORM, self.task, self.path, content, drawn)).encode()).hexdigest()
 
 
