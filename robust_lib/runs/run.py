@@ -130,7 +130,7 @@ class Run:
         """Renew run.json. A full disk must not hide the error that is on its way."""
         self.record["status"] = status
         if counts is not None:
-            self.record["finished"] = _now()
+            self.record.update(finished=_now(), device=engine.device())
             for name, number in vars(counts).items():
                 self.record["units"][name] = self.record["units"].get(name, 0) + number
         with suppress(OSError) if status in ("failed", "interrupted") else nullcontext():

@@ -10,7 +10,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from robust_lib.runs import reach
@@ -36,7 +36,6 @@ class Unit:
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
     work: float | None = None
-    _identity: Any = field(default=None)
 
     @functools.cached_property
     def name(self) -> str:
@@ -74,7 +73,7 @@ class Unit:
 
     def sized(self, work: float) -> Unit:
         """The same unit with a measure of its size, for estimates of time."""
-        return Unit(self.function, self.arguments, work, self._identity)
+        return dataclasses.replace(self, work=work)
 
     def call(self, result_of: Callable[[Unit], Any]) -> Any:
         """Call the function, with `result_of(unit)` in the place of every unit among the arguments."""
@@ -85,12 +84,21 @@ class Unit:
             return NotImplemented
         return self is other or (hash(self) == hash(other) and self._identity == other._identity)
 
+    def __hash__(self) -> int:
+        return self._hash
+
     @functools.cached_property
     def _hash(self) -> int:
         return hash(self._identity)
 
-    def __hash__(self) -> int:
-        return self._hash
+    @functools.cached_property
+    def _identity(self) -> Any:
+        """What is equal for equal units. Raises UnitError for an argument that no unit can have."""
+        given = self.arguments.items()
+        return (
+            self.name,
+            *((name, _identity(value, f"{self.name}: argument {name}")) for name, value in given),
+        )
 
     def __repr__(self) -> str:
         return f"<unit {self.label}>"
@@ -114,9 +122,9 @@ def unit(function: Callable[..., Any], /, **arguments: Any) -> Unit:
     except TypeError as error:
         raise UnitError(f"{name}: {error}") from None
     bound.apply_defaults()
-    given = {key: _copied(value) for key, value in bound.arguments.items()}
-    identity = (name, *((key, _identity(value, f"{name}: argument {key}")) for key, value in given.items()))
-    return Unit(function, given, None, identity)
+    made = Unit(function, {key: _copied(value) for key, value in bound.arguments.items()})
+    hash(made)  # looks at every argument now, where the caller can see which one is wrong
+    return made
 
 
 def closure(units: Iterable[Unit]) -> list[Unit]:
@@ -164,11 +172,7 @@ def _shown(name: str, value: Any) -> str:
 def _restored(
     function: Callable[..., Any], arguments: dict[str, Any], work: float | None, key: str | None
 ) -> Unit:
-    identity = (
-        _importable_name(function),
-        *((name, _identity(value, name)) for name, value in arguments.items()),
-    )
-    made = Unit(function, arguments, work, identity)
+    made = Unit(function, arguments, work)
     if key is not None:
         made.__dict__["key"] = key
     return made
