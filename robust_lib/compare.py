@@ -242,6 +242,19 @@ def difference(first: Arm, second: Arm, *, generator: np.random.Generator, level
     return interval(lambda one, two: one - two, [first, second], generator=generator, level=level)
 
 
+def ood_difference(
+    first: Profile, second: Profile, *, generator: np.random.Generator, level: float = 0.95
+) -> Interval:
+    """Interval of the pooled OOD accuracy of first minus second, paired by item, and by seed where both have the same."""
+    beds = len(first.ood)
+    return interval(
+        lambda *rates: first.ood_accuracy(rates[:beds]) - second.ood_accuracy(rates[beds:]),
+        [*first.ood, *second.ood],
+        generator=generator,
+        level=level,
+    )
+
+
 def f_bias(
     pairs: Sequence[tuple[Profile, Profile]],
     *,
