@@ -228,7 +228,11 @@ def ood_accuracy(profile: Profile, *, generator: np.random.Generator, level: flo
     if len(profile.ood) == 1:
         return accuracy(profile.ood[0], generator=generator, level=level)
     return interval(
-        lambda *rates: profile.ood_accuracy(rates), profile.ood, generator=generator, level=level, bounds=(0, 1)
+        lambda *rates: profile.ood_accuracy(rates),
+        profile.ood,
+        generator=generator,
+        level=level,
+        bounds=(0, 1),
     )
 
 
@@ -245,7 +249,7 @@ def difference(first: Arm, second: Arm, *, generator: np.random.Generator, level
 def ood_difference(
     first: Profile, second: Profile, *, generator: np.random.Generator, level: float = 0.95
 ) -> Interval:
-    """Interval of the pooled OOD accuracy of first minus second, paired by item, and by seed where both have the same."""
+    """Interval of the pooled OOD accuracy of first minus second, paired as in `difference`."""
     beds = len(first.ood)
     return interval(
         lambda *rates: first.ood_accuracy(rates[:beds]) - second.ood_accuracy(rates[beds:]),
@@ -380,7 +384,7 @@ def _item_moves(columns: Floats, resamples: int, generator: np.random.Generator)
     """
     n = len(columns)
     rows, counts = np.unique(columns, axis=0, return_counts=True)
-    if 16 * len(rows) < n:
+    if 12 * len(rows) < n + 2400:  # where the two cost about the same
         drawn = generator.multinomial(n, counts / n, size=resamples) @ rows
     else:
         redrawn = (np.bincount(generator.integers(0, n, n), minlength=n) for _ in range(resamples))

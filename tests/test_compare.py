@@ -73,8 +73,8 @@ def test_equal_seeds_add_no_width(generator: np.random.Generator) -> None:
 
 
 def test_drawing_counts_of_equal_items_is_drawing_items(generator: np.random.Generator) -> None:
-    few = (generator.random((1, 2000)) < 0.5).astype(float)
-    many = few + 1e-9 * generator.random((1, 2000))
+    few = (generator.random((1, 5000)) < 0.5).astype(float)
+    many = few + 1e-9 * generator.random((1, 5000))
     grouped, single = (compare.interval(mean, [arm(x)], generator=generator) for x in (few, many))
     assert grouped.high - grouped.low == pytest.approx(single.high - single.low, rel=0.1)
 
@@ -95,6 +95,16 @@ def test_a_shared_seed_effect_cancels_in_a_difference(generator: np.random.Gener
     paired = compare.difference(first, second, generator=generator)
     unpaired = compare.difference(first, elsewhere, generator=generator)
     assert (paired.high - paired.low) < 0.1 * (unpaired.high - unpaired.low)
+
+
+def test_the_difference_of_pooled_ood_accuracies_is_weighted_by_examples(
+    generator: np.random.Generator,
+) -> None:
+    first, second = profile((0.9, 0.45, 0.3), (100, 800, 100)), profile((0.9, 0.5, 0.4), (100, 800, 100))
+    ours = compare.ood_difference(first, second, generator=generator)
+    assert ours.value == pytest.approx((800 * (0.45 - 0.5) + 100 * (0.3 - 0.4)) / 900)
+    assert ours.n == 900
+    assert ours.low < ours.value < ours.high < 0
 
 
 def test_f1_of_confusion_outcomes_is_scikit_learns_and_varies_like_it(generator: np.random.Generator) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 
 from robust_lib import published
 from robust_lib.report.scorecard import CELL_VERDICTS, MARKS, Record
@@ -16,7 +17,7 @@ PRINTED = {"percent": ".1f", "ratio": ".3f", "million": "g"}
 STYLES: list[Any] = [
     {
         "selector": "td, th",
-        "props": "text-align: left; vertical-align: top; padding: .25em .7em; line-height: 1.3;",
+        "props": "text-align: left; vertical-align: top; padding: .2em .55em; line-height: 1.25;",
     },
     {"selector": "td", "props": "white-space: nowrap;"},
     {"selector": "td.words", "props": "white-space: normal; max-width: 36em;"},
@@ -71,12 +72,13 @@ class Table:
             [SHADES.get(str(cells.get((row, c), {}).get("verdict")), "") for _, _, c in columns]
             for row in rows
         ]
-        styler = pd.DataFrame(body, index=rows, columns=head).style
+        styler = Styler(pd.DataFrame(body, index=rows, columns=head), cell_ids=False)
         styler = styler.set_td_classes(pd.DataFrame(shades, index=rows, columns=head)).set_table_styles(
             STYLES
         )
-        styler = styler.set_uuid(re.sub(r"\W+", "_", self.title)).set_caption(html.escape(self.title))
-        return f"{styler.to_html()}<small>{html.escape(self._legend())}</small>"
+        styler = styler.set_uuid(_identifier(self.title)).set_caption(html.escape(self.title))
+        below = f"<small>{html.escape(self._legend())}</small>"
+        return f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>"
 
     def _cells(self) -> tuple[dict[tuple[str, str], Record], list[str]]:
         cells = {(entry["row"], entry["column"]): entry for entry in self.records}
@@ -123,7 +125,7 @@ class Claims:
         shades.loc[:] = ""
         shades.iloc[:, 1] = "words"
         shades["verdict"] = [SHADES.get(entry["verdict"], "") for entry in self.records]
-        styler = frame.style.hide(axis="index").format(escape="html").set_td_classes(shades)
+        styler = Styler(frame, cell_ids=False).hide(axis="index").format(escape="html").set_td_classes(shades)
         return str(styler.set_table_styles(STYLES).set_uuid("claims").to_html())
 
     def _rows(self) -> list[tuple[str, ...]]:
@@ -175,11 +177,16 @@ def _html_cell(entry: Record | None, unit: str) -> str:
     if entry is None:
         return ""
     value, _, limits = _ours(entry, FORMATS[unit]).partition(" ")
-    lines = [f"<b>{value}</b>", f"<small>{limits}</small>"]
+    lines = [f"<b>{value}</b>", *([f"<small>{limits}</small>"] if limits else [])]
     if entry["printed"] is not None:
         told = entry["verdict"]
         lines.append(f"<small title='{told}'>paper {entry['printed']:{PRINTED[unit]}} {MARKS[told]}</small>")
     return "<br>".join(lines)
+
+
+def _identifier(title: str) -> str:
+    """Of the page's element, so that the same table gives the same HTML: paper_1_table_1."""
+    return re.sub(r"\W+", "_", title.partition(":")[0]).lower()
 
 
 def _subscript(title: str) -> str:

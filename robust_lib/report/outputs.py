@@ -10,10 +10,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robust_lib.report import files
+from robust_lib.report import figures, files
 from robust_lib.report.layout import Claims, Table, pipes
 from robust_lib.report.scorecard import KEYS, score
 
@@ -59,7 +60,8 @@ def _contents(name: str, output: Output) -> dict[str, bytes]:
 def _drawn(figure: Figure, kind: str) -> bytes:
     """The same figure gives the same bytes: no date, no random ids."""
     stream = BytesIO()
-    figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
+    with plt.rc_context(figures.STYLE):
+        figure.savefig(stream, format=kind, metadata={"Date": None} if kind == "svg" else {"Software": None})
     return stream.getvalue()
 
 

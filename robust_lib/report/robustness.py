@@ -46,7 +46,6 @@ def robustness_table(
     same_setting: bool = False,
     parameters: Mapping[tuple[str, float], float] | None = None,
     reference: tuple[str, float] = ("dense", 0.0),
-    level: float = 0.95,
     seed: int = 0,
 ) -> Table:
     """The table in the paper's layout, with F_bias twice: against the reference, as in the paper, and against the
@@ -58,7 +57,7 @@ def robustness_table(
     that a further row moves no other.
     """
     theirs = printed.to_dict("records")
-    study = _Study(profiles, reference, _column_names(theirs), parameters or {}, level, seed)
+    study = _Study(profiles, reference, _column_names(theirs), parameters or {}, seed)
     cells = [cell for row in rows for cell in study.cells(row)]
     paper, item = int(printed["paper"].iloc[0]), str(printed["item"].iloc[0])
     protocol = published.protocol(paper, item)
@@ -97,7 +96,6 @@ class _Study:
     reference: tuple[str, float]
     names: Mapping[tuple[str, str, str], str]
     parameters: Mapping[tuple[str, float], float]
-    level: float
     seed: int
 
     @property
@@ -106,15 +104,14 @@ class _Study:
 
     @property
     def draws(self) -> dict[str, Any]:
-        return {"generator": np.random.default_rng(self.seed), "level": self.level}
+        return {"generator": np.random.default_rng(self.seed)}
 
     def cells(self, row: Row) -> Iterator[_Cell]:
         key = (row.method, row.sparsity)
         if key in self.parameters:
             count = self.parameters[key]
-            yield _Cell(
-                (-1, 0), row.name, "#Param", "million", Interval(count, count, count, 0, 0, self.level, 0.0)
-            )
+            exact = Interval(count, count, count, n=0, seeds=0, level=1.0, seed_sd=0.0)
+            yield _Cell((-1, 0), row.name, "#Param", "million", exact)
         for task in self.tasks:
             if (task, *key) in self.profiles:
                 yield from self.accuracies(row, task, self.profiles[task, *key])

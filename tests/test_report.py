@@ -1,0 +1,549 @@
+"""Verdicts, the scorecard, the table and figures of the robustness study, and the files a notebook leaves."""
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+import seaborn as sns
+
+from robust_lib import compare, metrics, published, report
+
+TESTBEDS = {
+    "mnli": ["mnli/validation_matched", "hans/validation"],
+    "fever": ["fever/dev", "fever_symmetric/v1_generated", "fever_symmetric/v2_test"],
+    "qqp": ["qqp/validation", "paws_wiki/test", "paws_qqp/dev_and_test"],
+}
+CLASSES = {
+    "mnli": metrics.NLI,
+    "fever": ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO"),
+    "qqp": ("not_duplicate", "duplicate"),
+}
+ARMS = [("dense", 0.0), ("pruned", 0.2), ("control", 0.2), ("pruned", 0.7), ("control", 0.7)]
+
+
+def synthetic(
+    tasks: tuple[str, ...] = ("mnli", "fever", "qqp"), items: int = 60, seeds: tuple[int, ...] = (0, 1)
+) -> dict[compare.PredictionKey, pd.DataFrame]:
+    """Made-up predictions: right nine times in ten in distribution, less often the sparser and out of it."""
+    generator = np.random.default_rng(7)
+    frames: dict[compare.PredictionKey, pd.DataFrame] = {}
+    for task in tasks:
+        for testbed in TESTBEDS[task]:
+            inside, classes = testbed == TESTBEDS[task][0], CLASSES[task]
+            gold = np.array(classes if inside else classes[:2])[
+                np.arange(items) % (len(classes) if inside else 2)
+            ]
+            golden = np.where(gold == classes[1], "non-entailment", gold) if "hans" in testbed else gold
+            for method, sparsity in ARMS:
+                for seed in seeds:
+                    drop = 0.3 * sparsity if method == "pruned" else 0.0
+                    right = generator.random(items) < (0.9 if inside else 0.6) - drop
+                    frame = pd.DataFrame({"id": range(items), "gold": golden})
+                    for i, name in enumerate(classes):
+                        other = (
+                            np.roll(classes[:2], 1)[np.arange(items) % 2] if not inside else classes[i - 1]
+                        )
+                        said = np.where(
+                            right,
+                            gold,
+                            np.where(inside, np.roll(classes, 1)[np.arange(items) % len(classes)], other),
+                        )
+                        frame[f"logit_{name}"] = (said == name).astype(float)
+                    if testbed == "mnli/validation_matched":
+                        frame["hard"] = pd.array([1, 0, None] * (items // 3), dtype="Int64")
+                    frames[task, testbed, method, sparsity, seed] = frame
+    return frames
+
+
+@pytest.fixture(scope="module")
+def profiles() -> dict[compare.ProfileKey, compare.Profile]:
+    return compare.profiles(synthetic(), TESTBEDS)
+
+
+@pytest.fixture(scope="module")
+def table(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> report.Table:
+    return report.robustness_table(
+        profiles,
+        report.pruning_rows([0.7, 0.2]),
+        printed=published.table(1, "Table 1"),
+        scale="micro",
+        parameters={("dense", 0.0): 1.02, ("pruned", 0.2): 0.9},
+    )
+
+
+def interval(
+    value: float, low: float, high: float, seeds: int = 3, seed_sd: float = math.nan
+) -> compare.Interval:
+    return compare.Interval(value, low, high, 1000, seeds, 0.95, seed_sd)
+
+
+# -- verdicts --------------------------------------------------------------------------------------------------
+
+
+def test_micro_never_claims_a_printed_number_and_colab_only_in_the_papers_setting() -> None:
+    ours = interval(59.8, 58, 61)
+    assert report.verdict(59.8, ours, 2.4, "micro", same_setting=True) == "not comparable at this scale"
+    assert report.verdict(59.8, ours, 2.4, "colab") == "not comparable at this scale"
+    assert report.verdict(59.8, ours, 2.4, "colab", same_setting=True) == "reproduced"
+    assert report.verdict(59.8, ours, 2.4, "paper") == "reproduced"
+    assert report.verdict(99.8, ours, 2.4, "paper") == "differs"
+
+
+def test_the_interval_is_widened_as_the_formula_says() -> None:
+    ours = interval(60.0, 57.0, 64.0)
+    for runs, seeds in ((1, 3), (3, 3), (3, 1)):
+        w = 1.959964 * 2.0 * math.sqrt(1 / runs + (seeds == 1))
+        low, high = 60 - math.hypot(3, w) - 0.05, 60 + math.hypot(4, w) + 0.05
+        for printed, expected in ((low + 0.01, "reproduced"), (low - 0.01, "differs")):
+            given = interval(60.0, 57.0, 64.0, seeds)
+            assert report.verdict(printed, given, 2.0, "paper", runs=runs, rounding=0.05) == expected
+        assert (
+            report.verdict(high + 0.01, interval(60, 57, 64, seeds), 2.0, "paper", runs=runs, rounding=0.05)
+            == "differs"
+        )
+    assert report.verdict(57.0, ours, 0.0, "paper") == "reproduced"
+    assert report.verdict(56.99, ours, 0.0, "paper") == "differs"
+
+
+def test_unknown_seed_noise_confirms_but_does_not_refute() -> None:
+    ours = interval(60.0, 57.0, 64.0)
+    assert report.verdict(58.0, ours, math.nan, "paper") == "reproduced"
+    assert report.verdict(50.0, ours, math.nan, "paper") == "not comparable at this scale"
+    assert (
+        report.verdict(1.1, interval(math.nan, -math.inf, math.inf), 0.1, "paper")
+        == "not comparable at this scale"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "above", "below"),
+    [
+        (1.01, 1.2, "holds", "does not hold"),
+        (0.8, 0.99, "does not hold", "holds"),
+        (0.8, 1.2, "cannot be told", "cannot be told"),
+        (1.0, 1.0, "does not hold", "does not hold"),
+        (-math.inf, math.inf, "cannot be told", "cannot be told"),
+    ],
+)
+def test_a_claim_is_told_by_where_its_interval_lies(low: float, high: float, above: str, below: str) -> None:
+    ours = interval(1.0, low, high)
+    assert report.claim_verdict(ours, above=1) == above
+    assert report.claim_verdict(ours, below=1) == below
+
+
+def test_a_claim_needs_one_boundary_and_a_defined_quantity() -> None:
+    assert report.claim_verdict(interval(math.nan, 2, 3), above=1) == "cannot be told"
+    for boundaries in ({}, {"above": 1.0, "below": 2.0}):
+        with pytest.raises(ValueError, match="one boundary"):
+            report.claim_verdict(interval(1, 0, 2), **boundaries)
+
+
+# -- scorecard -------------------------------------------------------------------------------------------------
+
+
+def entry(item: str, row: str = "40%", *, paper: int = 1, **changed: Any) -> report.Record:
+    made = report.record(paper, item, row, "MNLI HANS", 54.7, interval(55, 53, 57), "paper", "reproduced")
+    if item.startswith("claim"):
+        made["verdict"] = "holds"
+    return made | changed
+
+
+def test_a_record_has_the_documented_keys_and_null_for_what_is_not_a_number() -> None:
+    made = report.record(
+        1, "Table 1", "20%", "MNLI F_bias", 1.182, interval(1.1, -math.inf, 1.4), "paper", "reproduced"
+    )
+    assert tuple(made) == report.KEYS
+    assert " ".join(made) == "paper item row column printed ours low high n seeds scale verdict"
+    assert (made["ours"], made["low"], made["high"]) == (1.1, None, 1.4)
+    undefined = report.record(1, "Table 1", "20%", "x", 1.182, interval(math.nan, 0, 1), "paper", "differs")
+    assert undefined["ours"] is undefined["low"] is undefined["high"] is None
+
+
+def test_notebooks_merge_into_one_scorecard_in_the_papers_order(tmp_path: Path) -> None:
+    path = tmp_path / "micro" / "scorecard.json"
+    report.score(
+        path, [entry("claim 3.5-a"), entry("Table 10"), entry("Table 2", "b"), entry("Table 2", "a")]
+    )
+    report.score(path, [entry("Figure 1"), entry("Table 1", paper=3), entry("Table 2", "c")])
+    told = [(one["paper"], one["item"], one["row"]) for one in json.loads(path.read_text())]
+    assert told == [
+        (1, "Table 2", "c"),  # an item's records are replaced together
+        (1, "Table 10", "40%"),
+        (1, "Figure 1", "40%"),
+        (1, "claim 3.5-a", "40%"),
+        (3, "Table 1", "40%"),
+    ]
+    before = path.read_bytes()
+    report.score(path, report.scored(path))
+    assert path.read_bytes() == before
+
+
+def test_scoring_at_the_same_time_loses_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "scorecard.json"
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda i: report.score(path, [entry(f"Table {i}")]), range(1, 25)))
+    assert [one["item"] for one in report.scored(path)] == [f"Table {i}" for i in range(1, 25)]
+    assert [file.name for file in tmp_path.iterdir() if not file.name.endswith(".lock")] == ["scorecard.json"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"paper": 5},
+        {"verdict": "holds"},
+        {"verdict": None},
+        {"scale": "large"},
+        {"ours": math.nan},
+        {"low": "0.1"},
+        {"printed": None},
+        {"seeds": 0},
+        {"n": 2.5},
+        {"row": 40},
+    ],
+    ids=str,
+)
+def test_a_record_that_breaks_the_schema_is_named_and_nothing_is_written(
+    changed: dict[str, Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "scorecard.json"
+    report.score(path, [entry("Table 1")])
+    before = path.read_bytes()
+    key, value = next(iter(changed.items()))
+    with pytest.raises(report.ScorecardError, match=f"cannot be {key} {value!r}"):
+        report.score(path, [entry("Table 2"), entry("Table 3", **changed)])
+    assert path.read_bytes() == before
+
+
+def test_missing_and_further_keys_are_refused(tmp_path: Path) -> None:
+    for wrong in (entry("Table 1") | {"note": ""}, {"paper": 1}, "Table 1"):
+        with pytest.raises(report.ScorecardError, match="needs the keys paper, item"):
+            report.score(tmp_path / "scorecard.json", [wrong])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("text", ["[{", '{"paper": 1}'])
+def test_a_damaged_scorecard_is_named_with_the_remedy(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "scorecard.json"
+    path.write_text(text)
+    with pytest.raises(report.ScorecardError, match=r"scorecard.json .*delete it"):
+        report.score(path, [entry("Table 1")])
+    assert path.read_text() == text
+
+
+def test_the_summary_counts_cells_and_claims_by_verdict(tmp_path: Path) -> None:
+    path = tmp_path / "scorecard.json"
+    cells = [entry("Table 1", str(i)) for i in range(3)] + [entry("Table 1", "z", verdict="differs")]
+    claims = [entry("claim 1-a", verdict="cannot be told"), entry("claim 1-b")]
+    report.score(path, cells + claims + [entry("Table 1", paper=2)])
+    lines = report.summary(path).splitlines()
+    assert lines[0] == "scorecard (paper)"
+    assert [" ".join(line.split()) for line in lines[1:]] == [
+        "paper 1 4 cells 3 reproduced, 1 differs",
+        "paper 1 2 claims 1 holds, 1 cannot be told",
+        "paper 2 1 cells 1 reproduced",
+        "all 5 cells 4 reproduced, 1 differs",
+        "all 2 claims 1 holds, 1 cannot be told",
+    ]
+
+
+# -- profiles --------------------------------------------------------------------------------------------------
+
+
+def test_profiles_hold_accuracies_slices_and_chance(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    frames = synthetic()
+    mnli = profiles["mnli", "pruned", 0.7]
+    by_hand = [
+        metrics.correct(frames["mnli", "hans/validation", "pruned", 0.7, seed]).mean() for seed in (0, 1)
+    ]
+    np.testing.assert_allclose(mnli.ood[0].values.mean(axis=(1, 2)), by_hand)
+    assert {name: len(arm.ids) for name, arm in mnli.slices.items()} == {"hard": 20, "easy": 20}
+    assert mnli.chance == 0.5
+    assert [profiles[task, "dense", 0.0].pool for task in TESTBEDS] == ["examples", "sets", "examples"]
+
+
+def test_a_hole_in_the_predictions_is_named() -> None:
+    frames = synthetic(("mnli",))
+    del frames["mnli", "hans/validation", "pruned", 0.2, 1]
+    with pytest.raises(
+        compare.CompareError, match=r"mnli, pruned, sparsity 0.2: .* hans/validation has seeds \[0\]"
+    ):
+        compare.profiles(frames, TESTBEDS)
+
+
+def test_the_tidy_frame_has_one_row_for_each_seed_and_test_bed(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    tidy = compare.tidy(profiles, model="micro-base")
+    assert list(tidy.columns) == ["task", "testbed", "model", "method", "sparsity", "seed", "metric", "value"]
+    assert len(tidy) == len(ARMS) * 2 * (8 + 2)  # methods, seeds, test beds and slices
+    one = tidy[(tidy["testbed"] == "fever/dev") & (tidy["method"] == "dense") & (tidy["seed"] == 1)]
+    assert one["value"].item() == profiles["fever", "dense", 0.0].id.values[1].mean()
+
+
+# -- table -----------------------------------------------------------------------------------------------------
+
+
+def cell(table: report.Table, row: str, column: str) -> report.Record:
+    return next(one for one in table.records if (one["row"], one["column"]) == (row, column))
+
+
+def test_rows_and_columns_stand_as_in_the_paper_with_the_control_below(table: report.Table) -> None:
+    rows = list(dict.fromkeys(one["row"] for one in table.records))
+    assert rows == ["BERT-base", "20%", "20% dense control", "70%", "70% dense control"]
+    ours = [
+        "MNLI DEV hard",
+        "MNLI DEV easy",
+        *(f"{t} F_bias vs control" for t in ("MNLI", "FEVER", "QQP", "Average")),
+    ]
+    theirs = pd.read_csv(Path(published.__file__).parent / "paper1_table_1.csv", nrows=0).columns[1:]
+    assert [column for column in table.units if column not in ours] == list(theirs)
+    assert set(table.units) == {*theirs, *ours}
+
+
+def test_cells_are_the_kernels_numbers_in_the_papers_unit(
+    table: report.Table, profiles: Mapping[compare.ProfileKey, compare.Profile]
+) -> None:
+    pruned, control, dense = (
+        profiles["qqp", m, s] for m, s in (("pruned", 0.7), ("control", 0.7), ("dense", 0.0))
+    )
+    wiki = compare.accuracy(pruned.ood[0], generator=np.random.default_rng(0))
+    found = cell(table, "70%", "QQP paws_wiki")
+    assert [found[k] for k in ("ours", "low", "high")] == pytest.approx(
+        [100 * wiki.value, 100 * wiki.low, 100 * wiki.high]
+    )
+    assert (found["printed"], found["n"], found["seeds"], found["scale"]) == (45.4, 60, 2, "micro")
+    for column, reference in (("QQP F_bias", dense), ("QQP F_bias vs control", control)):
+        bias = compare.f_bias([(pruned, reference)], generator=np.random.default_rng(0))
+        found = cell(table, "70%", column)
+        assert [found[k] for k in ("ours", "low", "high")] == [bias.value, bias.low, bias.high]
+    assert cell(table, "70%", "QQP F_bias")["printed"] == 1.065
+    assert cell(table, "70%", "Average F_bias")["ours"] == pytest.approx(
+        np.mean([cell(table, "70%", f"{task} F_bias")["ours"] for task in ("MNLI", "FEVER", "QQP")])
+    )
+
+
+def test_only_printed_cells_are_scored_and_micro_compares_none(table: report.Table) -> None:
+    scored = {(one["row"], one["column"]) for one in table.scored}
+    printed = published.table(1, "Table 1")
+    wanted = printed[
+        printed["row"].isin(["BERT-base", "20%", "70%"])
+        & ~((printed["row"] == "70%") & (printed["column"] == "#Param"))
+    ]
+    assert scored == set(zip(wanted["row"], wanted["column"], strict=True))
+    assert {one["verdict"] for one in table.scored} == {"not comparable at this scale"}
+    assert {one["verdict"] for one in table.records if one["printed"] is None} == {None}
+
+
+def test_a_row_more_changes_no_other(
+    table: report.Table, profiles: Mapping[compare.ProfileKey, compare.Profile]
+) -> None:
+    fewer = report.robustness_table(
+        profiles, report.pruning_rows([0.7]), printed=published.table(1, "Table 1"), scale="micro"
+    )
+    both = [one for one in fewer.records if one in table.records]
+    assert len(both) == len(fewer.records)
+
+
+def test_an_average_over_other_tasks_is_not_the_papers(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    two = {key: one for key, one in profiles.items() if key[0] != "fever"}
+    found = report.robustness_table(
+        two, report.pruning_rows([0.2]), printed=published.table(1, "Table 1"), scale="paper"
+    )
+    assert cell(found, "20%", "Average F_bias")["printed"] is None
+    assert cell(found, "20%", "MNLI F_bias")["printed"] == 1.182
+    one = {key: one for key, one in profiles.items() if key[0] == "mnli"}
+    alone = report.robustness_table(
+        one, report.pruning_rows([0.2]), printed=published.table(1, "Table 1"), scale="paper"
+    )
+    assert not any(column.startswith("Average") for column in alone.units)
+
+
+def test_another_test_bed_is_a_column_of_its_own_without_a_printed_value() -> None:
+    frames = synthetic(("fever",))
+    renamed = {
+        (task, testbed.replace("v1_generated", "v1_full"), *rest): frame
+        for (task, testbed, *rest), frame in frames.items()
+    }
+    beds = {"fever": [bed.replace("v1_generated", "v1_full") for bed in TESTBEDS["fever"]]}
+    found = report.robustness_table(
+        compare.profiles(renamed, beds),  # type: ignore[arg-type]
+        report.pruning_rows([0.2]),
+        printed=published.table(1, "Table 1"),
+        scale="paper",
+    )
+    assert cell(found, "20%", "FEVER fever_symmetric/v1_full")["printed"] is None
+    assert "FEVER Sym1" not in found.units
+
+
+def test_the_text_lines_up_and_the_html_holds_the_same_cells(table: report.Table) -> None:
+    text, page = repr(table), table._repr_html_()
+    rows = [line for line in text.splitlines() if line.startswith("| 70% dense")]
+    assert len(rows) == 5  # parameters, three tasks, the average
+    assert max(map(len, text.splitlines())) < 200
+    for block in text.split("\n\n")[1:-1]:
+        assert len({len(line) for line in block.splitlines()}) == 1
+    for shown in (text, page):
+        assert f"{cell(table, '70%', 'MNLI HANS')['ours']:.1f}" in shown
+        assert "not comparable at this scale" in shown
+    assert "~52.2" in text
+    assert "paper 52.2 ~" in page
+    assert page == table._repr_html_()
+
+
+def test_undefined_and_unbounded_are_said_in_words() -> None:
+    records = (
+        report.record(
+            1,
+            "Table 1",
+            "20%",
+            "MNLI F_bias",
+            1.182,
+            interval(math.nan, 0, 1),
+            "micro",
+            report.CELL_VERDICTS[2],
+        ),
+        report.record(
+            1,
+            "Table 1",
+            "40%",
+            "MNLI F_bias",
+            1.204,
+            interval(1.1, -math.inf, math.inf),
+            "micro",
+            report.CELL_VERDICTS[2],
+        ),
+    )
+    text = repr(report.Table("t", records, {"MNLI F_bias": "ratio"}))
+    assert "undefined  ~1.182" in text
+    assert "1.10 [?, ?]  ~1.204" in text
+
+
+def test_claims_stand_with_the_papers_sentence_once(tmp_path: Path) -> None:
+    claims = report.Claims(
+        tuple(
+            report.claim(
+                1,
+                "claim 3.5-f",
+                row,
+                "F_bias",
+                interval(value, value - 0.1, value + 0.1),
+                scale="micro",
+                above=1,
+            )
+            for row, value in (("MNLI, 20%", 1.05), ("MNLI, 70%", 1.3))
+        )
+    )
+    sentence = "F_bias exceeds 1 at every level of sparsity."
+    for shown in (repr(claims), claims._repr_html_()):
+        assert shown.count(sentence) == 1
+        assert "? cannot be told" in shown
+        assert "✓ holds" in shown
+    report.score(tmp_path / "scorecard.json", claims.scored)
+    assert [one["verdict"] for one in report.scored(tmp_path / "scorecard.json")] == [
+        "cannot be told",
+        "holds",
+    ]
+
+
+# -- figures ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def points(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> pd.DataFrame:
+    return compare.points(profiles)
+
+
+def test_points_are_shares_within_their_limits(points: pd.DataFrame) -> None:
+    assert len(points) == 3 * len(ARMS)
+    for where in ("id", "ood"):
+        assert (points[f"{where}_low"] <= points[where]).all()
+        assert (points[where] <= points[f"{where}_high"]).all()
+        assert points[[where, f"{where}_low", f"{where}_high"]].to_numpy().max() <= 1
+
+
+@pytest.mark.parametrize("draw", [report.id_ood_figure, report.sparsity_figure])
+def test_a_figure_has_a_panel_for_each_task_with_units_chance_and_data(
+    draw: Any, points: pd.DataFrame
+) -> None:
+    figure = draw(points)
+    assert [axis.get_title("left") for axis in figure.axes] == ["MNLI", "FEVER", "QQP"]
+    for axis, task in zip(figure.axes, TESTBEDS, strict=True):
+        assert "%" in axis.get_xlabel()
+        assert " chance" in [text.get_text() for text in axis.texts]
+        drawn = np.concatenate([line.get_ydata() for line in axis.lines])
+        expected = 100 * points[points["task"] == task]["ood"].to_numpy()
+        assert np.isin(expected.round(6), drawn.round(6)).all()
+    assert "%" in figure.axes[0].get_ylabel()
+    assert [text.get_text() for text in figure.legends[0].texts][:2] == ["dense", "pruned"]
+    colours = {
+        tuple(line.get_color()) for line in figure.axes[0].lines if not isinstance(line.get_color(), str)
+    }
+    assert colours == set(sns.color_palette("colorblind")[:2])
+    assert plt.get_fignums() == []
+
+
+# -- files -----------------------------------------------------------------------------------------------------
+
+ABOUT = {
+    "notebook": "01",
+    "parameters": {"scale": "micro", "seeds": [0, 1]},
+    "device": "cpu",
+    "versions": {"torch": "2"},
+}
+
+
+def test_saving_leaves_files_a_manifest_and_the_score(
+    tmp_path: Path, table: report.Table, points: pd.DataFrame
+) -> None:
+    directory = tmp_path / "micro" / "01_robustness_study"
+    files = report.save(directory, {"table_1": table, "id_ood": report.id_ood_figure(points)}, about=ABOUT)
+    assert [file.name for file in files] == ["table_1.csv", "table_1.md", "id_ood.png", "id_ood.svg"]
+    manifest = json.loads((directory / "manifest.json").read_text())
+    assert manifest["files"] == {
+        file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
+        for file in sorted(files)
+    }
+    assert (manifest["scale"], manifest["device"], manifest["notebook"]) == ("micro", "cpu", "01")
+    assert manifest["parameters"] == ABOUT["parameters"]
+    assert {"python", "numpy", "matplotlib", "torch"} <= set(manifest["versions"])
+    assert report.scored(directory.parent / "scorecard.json") == table.scored
+    back = pd.read_csv(directory / "table_1.csv")
+    assert list(back.columns) == list(report.KEYS)
+    assert len(back) == len(table.records)
+    assert (directory / "table_1.md").read_text() == f"{table!r}\n"
+
+
+def test_the_same_figure_is_the_same_bytes(tmp_path: Path, points: pd.DataFrame) -> None:
+    first, second = (
+        report.save(tmp_path / name, {"f": report.sparsity_figure(points)}, about=ABOUT)
+        for name in ("a", "b")
+    )
+    assert [file.read_bytes() for file in first] == [file.read_bytes() for file in second]
+
+
+def test_a_run_adds_to_its_manifest_and_another_starts_anew(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"task": ["mnli"], "value": [0.5]})
+    report.save(tmp_path / "a", {"one": frame}, about=ABOUT)
+    report.save(tmp_path / "a", {"two": frame}, about=ABOUT)
+    listed = json.loads((tmp_path / "a" / "manifest.json").read_text())["files"]
+    assert sorted(listed) == ["one.csv", "one.md", "two.csv", "two.md"]
+    report.save(tmp_path / "a", {"two": frame}, about=ABOUT | {"device": "cuda"})
+    listed = json.loads((tmp_path / "a" / "manifest.json").read_text())["files"]
+    assert sorted(listed) == ["two.csv", "two.md"]
+    assert not (tmp_path / "scorecard.json").exists()
+
+
+def test_an_output_needs_a_plain_name(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="'Table 1': use lower-case"):
+        report.save(tmp_path / "a", {"Table 1": pd.DataFrame()}, about=ABOUT)
