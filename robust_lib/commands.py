@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -153,9 +153,9 @@ def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[st
 def preflight(jobs: Sequence[Job]) -> None:
     """Look whether the data and encoders that the jobs name are there: ParameterError saying what is not.
 
-    The notebooks' own values name embedded ones, so only other values are looked at.
+    The notebooks' own values name embedded ones, and numbers name nothing: only other words are looked at.
     """
-    changed = [job for job in jobs if set(job.values) - {"seeds"}]
+    changed = [job for job in jobs if any(isinstance(value, str) for value in _flat(job.values))]
     if not changed:
         return
     from robust_lib import plan  # here: it loads torch
@@ -163,6 +163,15 @@ def preflight(jobs: Sequence[Job]) -> None:
     missing = {job.notebook.stem: plan.missing(plan.units(job.notebook, job.values)) for job in changed}
     if problems := [f"{name}: {problem}" for name, found in missing.items() for problem in found]:
         raise params.ParameterError("\n".join(problems))
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The values in nested lists and mappings."""
+    if isinstance(value, Mapping | list):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 def execute_all(jobs: Sequence[Job]) -> int:

@@ -39,7 +39,9 @@ def execute(notebook: Path, values: Mapping[str, Any], output: Path, *, tables: 
             stdout_file=sys.stdout,
             stderr_file=sys.stderr,
             startup_timeout=300,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # or it warns of its local port, and of Ctrl-C at length
+            extra_arguments=[
+                "--IPKernelApp.log_level=50"
+            ],  # or it warns of its local port, and of Ctrl-C at length
             tables=tables,
         )
     except PapermillExecutionError as error:
@@ -70,7 +72,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
         self._tables = tables
         self._seen = self._written()
         self._line: progress.Line | None = None
-        self._latest = ""
+        self._latest = self._shown = ""
 
     def process_message(self, msg: dict[str, Any], *rest: Any) -> Any:
         content = msg["content"]
@@ -80,12 +82,14 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
             self._latest = content["data"]["text/plain"]
             self._line = self._line or progress.Line(sys.stdout)
             if self._line.due:
+                self._shown = self._latest
                 self._line.show(self._latest)
         return super().process_message(msg, *rest)
 
     def _after_cell(self, **_: Any) -> None:
         if self._line is not None:
-            self._line.show(self._latest, last=True)
+            if self._latest != self._shown or sys.stdout.isatty():  # a log needs no line twice
+                self._line.show(self._latest, last=True)
             self._line = None
         for path, modified in self._written().items():
             if self._seen.get(path) != modified:

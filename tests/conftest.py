@@ -27,6 +27,7 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
 
     monkeypatch.setenv("ROBUST_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("ROBUST_WORKERS", "1")
 
     def execute(name: str, **given: Any) -> Path:
         notebook, folder = ROOT / "notebooks" / f"{name}.py", tmp_path / "runs"

@@ -1,8 +1,12 @@
-"""The notebooks and their parameter files as they lie here, without running any."""
+"""The notebooks and their parameter files as they lie here, and run with thinned values."""
 
 import ast
 import itertools
+import json
 import re
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +100,35 @@ def test_a_parameter_file_is_usable_and_of_its_scale(file: Path) -> None:
 )
 def test_a_paper_file_names_every_parameter(file: Path) -> None:
     assert set(params.load(file)) == set(params.NOTEBOOKS[file.stem].model_fields)
+
+
+# Values over the tagged cells that make a notebook run in seconds here; `make reproduce` runs them as they are.
+THINNED: dict[str, dict[str, Any]] = {
+    "01_robustness_study": {
+        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4], "epochs": 1,
+    },
+}  # fmt: skip
+
+
+@each_notebook
+def test_it_runs_and_its_source_stays_as_it_is(file: Path, executed: Callable[..., Path]) -> None:
+    before = [file.read_bytes(), file.with_suffix(".ipynb").read_bytes()]
+    folder = executed(file.stem, **THINNED.get(file.stem, {}))
+    assert json.loads((folder / file.stem / "run.json").read_text())["status"] == "finished"
+    assert [file.read_bytes(), file.with_suffix(".ipynb").read_bytes()] == before
+
+
+def test_papermill_by_hand_runs_the_first_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ROBUST_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
+    monkeypatch.setenv("ROBUST_WORKERS", "1")
+    name = "01_robustness_study"
+    small = "{tasks: [mnli], sparsities: [0.4], seeds: [0], epochs: 1, test_size: 60, max_length: 40}"
+    command = f"-m papermill notebooks/{name}.ipynb {tmp_path}/out.ipynb -f params/colab/{name}.yaml -p train_size 64"
+    command += " -p source micro -p encoder micro-base -p precision fp32"
+    done = subprocess.run(
+        [sys.executable, *command.split(), "-y", small], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    record = json.loads((tmp_path / "runs/colab" / name / "run.json").read_text())
+    assert (record["status"], record["parameters"]["train_size"]) == ("finished", 64)
