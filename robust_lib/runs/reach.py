@@ -44,11 +44,16 @@ class Definition:
 
 def code_digest(module: str, name: str) -> str:
     """sha256 over the definition `name` of `module` and all it reaches in our own code."""
-    return _closure_digest(Definition(module, name.partition(".")[0]))
+    return _closure(Definition(module, name.partition(".")[0]))[0]
+
+
+def modules(module: str, name: str) -> frozenset[str]:
+    """The modules that the definition `name` of `module` reaches."""
+    return _closure(Definition(module, name.partition(".")[0]))[1]
 
 
 @functools.cache
-def _closure_digest(root: Definition) -> str:
+def _closure(root: Definition) -> tuple[str, frozenset[str]]:
     reached: dict[Definition, str] = {}
     waiting = [root]
     while waiting:
@@ -57,7 +62,8 @@ def _closure_digest(root: Definition) -> str:
             reached[definition], found = _read_definition(definition)
             waiting.extend(found)
     lines = sorted(f"{item.module}:{item.name}={digest}" for item, digest in reached.items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return digest, frozenset(item.module for item in reached)
 
 
 @functools.cache

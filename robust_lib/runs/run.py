@@ -18,7 +18,7 @@ import robust_lib
 from robust_lib.runs import engine, progress, schedule, source
 from robust_lib.runs import store as stores
 from robust_lib.runs.store import Store
-from robust_lib.runs.units import Unit
+from robust_lib.runs.units import Unit, closure
 
 _RELOADS = 3  # times a result may turn out damaged on loading before the disk is to blame
 
@@ -85,7 +85,7 @@ class Run:
         if plan is not None:
             plan.units.extend(wanted)
             raise Planned(wanted)
-        source.check_unchanged()
+        source.check_unchanged(set().union(*(unit.modules for unit in closure(wanted))))
         line = progress.Line()
         counts = schedule.Counts()
         try:

@@ -204,11 +204,11 @@ class Schedule:
             for unit, error in self._failures
         ]
         counts = self.counts
-        head = f"{counts.failed} of the units failed"
+        head = f"{counts.failed} unit{'s' * (counts.failed > 1)} failed"
         if counts.skipped:
             head += f", {counts.skipped} that need them were not started"
         failure = UnitsFailed(
-            "\n  ".join([f"{head}; {counts.computed} others were computed and kept:", *lines])
+            "\n  ".join([f"{head}; {counts.computed + counts.reused} others are kept:", *lines])
         )
         failure.__cause__ = self._failures[0][1]
         return failure

@@ -52,9 +52,10 @@ class Module:
     effects: list[ast.stmt] = field(default_factory=list)
 
 
-def check_unchanged() -> None:
-    """Raise SourceChanged when a file was edited since its code was hashed: this process may run other."""
-    for module in list(_modules.values()):
+def check_unchanged(names: Iterable[str]) -> None:
+    """Raise SourceChanged when a module was edited since its code was hashed: this process may run other."""
+    for name in names:
+        module = _modules.get(name)
         if module is None or _modified(module.path) == module.modified:
             continue
         current = _read_module(module.name, module.path, module.package)

@@ -58,6 +58,12 @@ class Unit:
         """sha256 hex over the source of the function and of all it reaches in our own code."""
         return reach.code_digest(*self.name.split(":"))
 
+    @property
+    def modules(self) -> set[str]:
+        """The modules of our own that the function, and functions among the arguments, reach."""
+        passed = (_importable_name(leaf) for leaf in _leaves(self.arguments) if _is_code(leaf))
+        return set().union(*(reach.modules(*name.split(":")) for name in (self.name, *passed)))
+
     @functools.cached_property
     def label(self) -> str:
         """The call in one short line, for people."""
@@ -69,7 +75,7 @@ class Unit:
     @functools.cached_property
     def dependencies(self) -> tuple[Unit, ...]:
         """The distinct units among the arguments, in order."""
-        return tuple(dict.fromkeys(_units_in(list(self.arguments.values()))))
+        return tuple(dict.fromkeys(leaf for leaf in _leaves(self.arguments) if isinstance(leaf, Unit)))
 
     def sized(self, work: float) -> Unit:
         """The same unit with a measure of its size, for estimates of time."""
@@ -164,7 +170,7 @@ def _shown(name: str, value: Any) -> str:
     if value is None or isinstance(value, (bool, int, float)):
         return f"{name}={value}"
     if isinstance(value, (list, tuple, dict)):
-        return f"{name}={len(value)} values" if any(True for _ in _units_in(value)) else f"{name}={value}"
+        return f"{name}={len(value)} values" if _holds_units(value) else f"{name}={value}"
     named = (getattr(value, attribute, None) for attribute in ("label", "name", "path", "__name__"))
     return next((text for text in named if isinstance(text, str)), type(value).__name__)
 
@@ -257,12 +263,17 @@ def _filled(value: Any, result_of: Callable[[Unit], Any]) -> Any:
     return value
 
 
-def _units_in(value: Any) -> Iterator[Unit]:
-    if isinstance(value, Unit):
+def _leaves(value: Any) -> Iterator[Any]:
+    """What stands in lists and dicts, at any depth."""
+    if isinstance(value, (list, tuple, Mapping)):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _leaves(item)
+    else:
         yield value
-    elif isinstance(value, (list, tuple, dict)):
-        for item in value.values() if isinstance(value, dict) else value:
-            yield from _units_in(item)
+
+
+def _holds_units(value: Any) -> bool:
+    return any(isinstance(leaf, Unit) for leaf in _leaves(value))
 
 
 def _identity(value: Any, where: str) -> Any:
@@ -302,7 +313,7 @@ def _object_identity(value: Any, where: str) -> Any:
             f"{where} is a {name}, a dataclass that can change; declare it @dataclass(frozen=True)"
         )
     fields = [(part.name, getattr(value, part.name)) for part in dataclasses.fields(value)]
-    if any(True for _ in _units_in([item for _, item in fields])):
+    if _holds_units([item for _, item in fields]):
         raise UnitError(
             f"{where} is a {name} that holds a unit; pass units as arguments, in lists or in dicts"
         )

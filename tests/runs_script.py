@@ -1,0 +1,36 @@
+"""`python runs_script.py FOLDER CASE`: a process for the fault tests, which collects units of `runs_work`."""
+
+import json
+import resource
+import sys
+
+import runs_work as work  # isort: skip
+from robust_lib import runs
+
+
+def cases(folder: str, case: str) -> list[runs.Unit]:
+    def number(value: int, seconds: float = 0.0) -> runs.Unit:
+        return runs.unit(work.number, folder=folder, value=value, seconds=seconds)
+
+    kind, _, rest = case.partition("-")
+    if kind == "waiting":  # two quick units, then one that is interrupted
+        return [number(1), number(2), runs.unit(work.waits, folder=folder, name="slow", seconds=float(rest))]
+    if kind == "shared":
+        return [number(value, seconds=0.1) for value in range(int(rest))]
+    if kind == "frames":  # two small frames, then a large one
+        sizes = [10, 20, int(rest)]
+        return [runs.unit(work.frame, folder=folder, rows=rows) for rows in sizes]
+    raise SystemExit(f"no case {case}")
+
+
+def main() -> None:
+    folder, case, *limit = sys.argv[1:]
+    if limit:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit[0]), int(limit[0])))
+    run = runs.start("test", {"scale": "micro"})
+    results = run.collect(cases(folder, case))
+    print(json.dumps([result if not hasattr(result, "columns") else len(result) for result in results]))
+
+
+if __name__ == "__main__":
+    main()

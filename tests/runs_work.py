@@ -1,0 +1,87 @@
+"""Units for the tests of `runs`: each leaves a line in a folder when it is executed, so that runs can be counted."""
+
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def note(folder: str, name: str) -> None:
+    with Path(folder, "executed").open("a") as stream:
+        stream.write(f"{name} {os.getpid()}\n")
+
+
+def executed(folder: Path) -> Counter[str]:
+    """How often each named unit ran."""
+    return Counter(line.split()[0] for line in _lines(folder))
+
+
+def workers(folder: Path) -> set[int]:
+    """The processes that ran any."""
+    return {int(line.split()[1]) for line in _lines(folder)}
+
+
+def _lines(folder: Path) -> list[str]:
+    file = folder / "executed"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def number(*, folder: str, value: float, seconds: float = 0.0) -> float:
+    note(folder, f"number-{value}")
+    time.sleep(seconds)
+    return value
+
+
+def total(*, folder: str, parts: list[float], name: str = "total") -> float:
+    note(folder, name)
+    return sum(parts)
+
+
+def named_total(*, folder: str, parts: dict[str, list[float]]) -> dict[str, float]:
+    note(folder, "named_total")
+    return {name: sum(values) for name, values in parts.items()}
+
+
+def frame(*, folder: str, rows: int, seed: int = 0) -> pd.DataFrame:
+    note(folder, f"frame-{rows}-{seed}")
+    return pd.DataFrame({"id": range(rows), "value": np.random.default_rng(seed).normal(size=rows)})
+
+
+def length(*, folder: str, table: pd.DataFrame) -> int:
+    note(folder, "length")
+    return len(table)
+
+
+def fails(*, folder: str, value: int) -> float:
+    note(folder, f"fails-{value}")
+    raise ValueError(f"cannot do {value}")
+
+
+class StubbornError(Exception):
+    """Cannot be unpickled: it takes two arguments and hands on one."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one + two)
+
+
+def fails_stubbornly(*, folder: str) -> float:
+    note(folder, "fails_stubbornly")
+    raise StubbornError("no ", "way")
+
+
+def dies(*, folder: str, times: int) -> str:
+    """Killed from outside in its first so many attempts."""
+    note(folder, f"dies-{times}")
+    if executed(Path(folder))[f"dies-{times}"] <= times:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "survived"
+
+
+def waits(*, folder: str, name: str, seconds: float) -> str:
+    note(folder, name)
+    time.sleep(seconds)
+    return name
