@@ -14,11 +14,15 @@ from robust_lib import execution, params, runs
 
 @dataclass(frozen=True)
 class Job:
-    """A notebook to execute: its py:percent file, its scale, the values that differ from its tagged cell."""
+    """A notebook to execute: its py:percent file, its scale, the values that differ from its tagged cell.
+
+    `origin` says where those were written.
+    """
 
     notebook: Path
     scale: str
     values: Mapping[str, Any]
+    origin: str
 
     @property
     def output(self) -> Path:
@@ -147,7 +151,7 @@ def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[st
         )
     tagged = params.defaults(notebook)
     values = {name: value for name, value in checked.model_dump().items() if value != tagged[name]}
-    return Job(notebook, checked.scale, values)
+    return Job(notebook, checked.scale, values, params.origin(notebook, file, given))
 
 
 def preflight(jobs: Sequence[Job]) -> None:
@@ -160,8 +164,8 @@ def preflight(jobs: Sequence[Job]) -> None:
         return
     from robust_lib import plan  # here: it loads torch
 
-    missing = {job.notebook.stem: plan.missing(plan.units(job.notebook, job.values)) for job in changed}
-    if problems := [f"{name}: {problem}" for name, found in missing.items() for problem in found]:
+    missing = {job.origin: plan.missing(plan.units(job.notebook, job.values)) for job in changed}
+    if problems := [f"{origin}: {problem}" for origin, found in missing.items() for problem in found]:
         raise params.ParameterError("\n".join(problems))
 
 

@@ -24,8 +24,8 @@ _FAULTY_LINE = re.compile(r"^-+> *\d+ (.*)$", re.MULTILINE)
 def execute(notebook: Path, values: Mapping[str, Any], output: Path, *, tables: Path) -> str:
     """Execute a py:percent notebook with `values` over its tagged cell; what failed and where, or "".
 
-    The executed notebook goes to `output`, never back into its source. Markdown tables that its cells write
-    under `tables` are printed.
+    The executed notebook goes to `output`, never back into its source. Every `table_*.md` that its cells
+    write under `tables` is printed.
     """
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")  # this environment's kernel before the user's own
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ class _Client(PapermillNotebookClient):  # type: ignore[misc]
                 print(f"\n{path.read_text(encoding='utf-8').strip()}\n", flush=True)
 
     def _written(self) -> dict[Path, int]:
-        return {path: path.stat().st_mtime_ns for path in sorted(self._tables.rglob("*.md"))}
+        return {path: path.stat().st_mtime_ns for path in sorted(self._tables.rglob("table_*.md"))}
 
 
 class _Engine(Engine):  # type: ignore[misc]

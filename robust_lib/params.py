@@ -1,11 +1,12 @@
 """Typed parameters: one model per notebook, one clear error before anything starts.
 
 The values of a run come from three places, each over the one before: the notebook's own tagged cell (the
-micro scale), a YAML under `params/`, and the command line. `check` judges the values; `preflight` looks
-whether the data directory and the encoder they name are there.
+micro scale), a YAML under `params/`, and the command line. `check` judges the values; `plan.missing`
+looks whether the data directory and the encoder they name are there.
 
 A notebook's setup cell says `p = params.check("01_robustness_study", globals())` and uses `p.sparsities`.
 In the checked values a whole number given for a real one is real (`1` is `1.0`): equal settings, equal units.
+A data directory is always named by `source` itself (`-p source "$ROBUST_DATA"`); no environment variable changes it.
 """
 
 from __future__ import annotations
@@ -100,23 +101,27 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
     parameters: names to values, or the notebook's own `globals()` (its own and papermill's).
     file: where they were written, for the message. Raises one ParameterError that lists every problem.
     """
-    origin = str(file or notebook)
+    where = str(file or notebook)
     if notebook not in NOTEBOOKS:
-        raise ParameterError(f"{origin}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
+        raise ParameterError(f"{where}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
     model = NOTEBOOKS[notebook]
     if file is None and "__builtins__" in parameters:
         parameters = _assigned(parameters, model)
     try:
         return model.model_validate(dict(parameters))
     except ValidationError as error:
-        raise ParameterError(_report(origin, model, error)) from None
+        raise ParameterError(_report(where, model, error)) from None
 
 
 def gather(notebook: Path, *, file: str | Path | None = None, given: Mapping[str, Any] | None = None) -> Any:
     """The parameters of a run: the notebook's tagged cell, over it a YAML, then what is `given` by hand."""
     named = (load(file) if file else {}) | dict(given or {})
-    origin = " with ".join(([str(file)] if file else []) + (["the command line"] if given else []))
-    return check(notebook.stem, defaults(notebook) | named, file=origin or notebook)
+    return check(notebook.stem, defaults(notebook) | named, file=origin(notebook, file, given))
+
+
+def origin(notebook: Path, file: str | Path | None, given: Mapping[str, Any] | None) -> str:
+    """Where the parameters of a run were written, for messages."""
+    return f"{file or notebook}{' with the command line' if given else ''}"
 
 
 def load(file: str | Path) -> dict[str, Any]:
@@ -212,11 +217,11 @@ def _repeated(node: yaml.Node | None) -> list[str]:
     return found
 
 
-def _report(origin: str, model: type[Common], error: ValidationError) -> str:
+def _report(where: str, model: type[Common], error: ValidationError) -> str:
     lines = [_problem(model, problem) for problem in error.errors(include_url=False)]
     if len(lines) == 1:
-        return f"{origin}: {lines[0]}"
-    return "\n  ".join([f"{origin}: {len(lines)} parameters cannot be used", *lines])
+        return f"{where}: {lines[0]}"
+    return "\n  ".join([f"{where}: {len(lines)} parameters cannot be used", *lines])
 
 
 def _problem(model: type[Common], problem: Any) -> str:

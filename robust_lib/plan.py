@@ -92,6 +92,8 @@ def missing(units: Iterable[runs.Unit]) -> list[str]:
                 sources.split_file(value.source, value.path)
             elif isinstance(value, models.Encoder):
                 _ = value.location
+        except data.DataError as error:
+            problems[f"source: {error}"] = None
         except (ValueError, OSError) as error:
             problems[str(error)] = None
     return list(problems)

@@ -183,6 +183,20 @@ def test_a_failing_notebook_is_reported_and_stops_no_other(
     assert f"{STUDY}: done in" in shown.out
 
 
+def test_data_and_encoders_that_are_not_there_are_named_before_a_kernel_starts(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RUNS", "STORE"):
+        monkeypatch.setenv(f"ROBUST_{name}", str(tmp_path / name.lower()))
+    nowhere = str(tmp_path / "nowhere")
+    arguments = ["-p", "source", nowhere, "-p", "encoder", "micro-bass"]
+    assert program.main(["notebook", STUDY, *arguments]) == 2
+    said = capfd.readouterr().err
+    assert f"{STUDY}.py with the command line: source: {nowhere}: no such data directory" in said
+    assert "did you mean 'micro-base'?" in said
+    assert not list(tmp_path.iterdir())
+
+
 IN_PLACE = """\
 # %%
 import time
