@@ -71,6 +71,11 @@ def test_tasks_and_frames_do_without_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_the_attack_papers_samples_are_splits_of_three_data_sets() -> None:
+    assert data.Split("mnli", "attack_sets/mnli_matched", "nowhere").labels == data.TASKS["mnli"].labels
+    assert data.Split("imdb", "attack_sets/imdb", "nowhere").text == ("text",)
+
+
 # Splits that cannot be
 
 
@@ -81,6 +86,7 @@ def test_tasks_and_frames_do_without_torch() -> None:
         (("mnli", "qqp/train", "micro"), ["'qqp/train'", "'qqp'", "'mnli'"]),
         (("mnli", "paws_wiki/test", "hub"), ["'paws_wiki/test'", "'qqp'"]),
         (("mnli", "snli/train", "micro"), ["'snli'", "mnli", "hans"]),
+        (("mnli", "attack_sets/imdb", "hub"), ["'attack_sets/imdb'", "'imdb'", "'mnli'"]),
         (("mnli", "mnli", "micro"), ["'mnli'", "<dataset>/<split>"]),
         (("mnli", "mnli/../qqp/train", "micro"), ["<dataset>/<split>"]),
         (("mnli", "mnli/train", ""), ["source ''", "'micro'", "'hub'"]),
@@ -116,11 +122,11 @@ def test_the_micro_world_has_every_test_bed_in_canonical_form(name: str, path: s
 
 def test_writing_into_a_micro_frame_leaves_the_next_one_alone() -> None:
     bed = data.Split("sst2", "sst2/validation", "micro", size=5)
-    before = bed.frame()
+    before = bed.frame().to_dict()
     spoiled = bed.frame()
     spoiled["label"] = "spoiled"
     spoiled.loc[0, "sentence"] = "spoiled"
-    pd.testing.assert_frame_equal(bed.frame(), before)
+    assert bed.frame().to_dict() == before
 
 
 # A data directory
@@ -212,8 +218,8 @@ def test_hans_as_its_authors_publish_it(tmp_path: Path) -> None:
         "( b )",
         "(ROOT a)",
         "(ROOT b)",
-        'The "president" ran .',
-        "He ran .",
+        '"Presidents" ran .',
+        "n/a",
         "ex0",
     ]
     row += ["lexical_overlap", "ln_subject/object_swap", "temp1"]
@@ -223,8 +229,8 @@ def test_hans_as_its_authors_publish_it(tmp_path: Path) -> None:
     frame = data.Split("mnli", "hans/validation", str(tmp_path)).frame()
     assert frame.to_dict("records") == [
         {
-            "premise": 'The "president" ran .',
-            "hypothesis": "He ran .",
+            "premise": '"Presidents" ran .',
+            "hypothesis": "n/a",
             "label": "non-entailment",
             "heuristic": "lexical_overlap",
             "pair_id": "ex0",

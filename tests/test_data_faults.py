@@ -249,6 +249,11 @@ CONTENTS: list[tuple[str, str, pa.Table, list[str]]] = [
         ["'answer' does not stand at character 9", "characters, not bytes"],
     ),
     (
+        "a start counted from the end", "squad/validation_v2",
+        table("squad/validation_v2", answers=[{"text": ["answer"], "answer_start": [-11]}] * ROWS),
+        ["character -11"],
+    ),
+    (
         "an id twice", "squad/validation_v2", table("squad/validation_v2", id=["0", "1", "2", "1", "4", "5"]),
         ["'id'", "repeated", "row 3", "'1'"],
     ),

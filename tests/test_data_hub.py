@@ -163,6 +163,16 @@ def test_the_two_empty_questions_of_qqp_are_left_out(environment: dict[str, str]
     assert found["id"].tolist() == [row for row in range(20) if row not in (4, 9)]
 
 
+def test_another_number_of_empty_questions_is_refused(server: hub.Hub, environment: dict[str, str]) -> None:
+    texts = ["a question", "", "", ""]
+    rows = {"question1": ["a question"] * 4, "question2": texts, "label": [0, 1, 0, 1]}
+    place = places.HUB["qqp/train"]
+    server.repositories = {place.repository: {place.file: parquet(rows, ["not_duplicate", "duplicate"])}}
+    done = asked(environment, "qqp", "qqp/train")
+    assert done.returncode == 1
+    assert "'sentence2': 3 x blank text" in done.stderr
+
+
 def test_offline_and_not_in_the_cache(server: hub.Hub, environment: dict[str, str]) -> None:
     message = refused(asked(environment | {"HF_HUB_OFFLINE": "1"}, "sst2", "sst2/validation"))
     assert "sst2/validation: cannot get sst2/validation-00000-of-00001.parquet of nyu-mll/glue" in message
@@ -316,6 +326,7 @@ def test_an_export_resumes_redoes_what_is_damaged_and_verifies(
     assert [file.stat().st_mtime_ns for file in files] == times
 
     files[0].write_bytes(files[0].read_bytes()[:-9])
+    damaged = files[0].stat().st_ino
     files[2].unlink()
     done = export(environment, str(directory), "--verify")
     assert done.returncode == 1
@@ -324,6 +335,7 @@ def test_an_export_resumes_redoes_what_is_damaged_and_verifies(
     assert export(environment, str(directory), "--tasks", "sst2", "imdb").returncode == 0
     assert verify(str(directory)) == []
     assert [file.stat().st_mtime_ns for file in (files[1], files[3])] == [times[1], times[3]]
+    assert files[0].stat().st_ino != damaged, "a new file took the old one's place; none was written into"
 
 
 def test_a_killed_export_leaves_whole_files_and_goes_on(
@@ -347,6 +359,20 @@ def test_a_killed_export_leaves_whole_files_and_goes_on(
     server.delay = 0
     assert export(environment, str(directory)).returncode == 0
     assert verify(str(directory)) == []
+
+
+def test_an_export_that_runs_out_of_room_leaves_no_half_files(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert export(environment, str(tmp_path / "first"), "--tasks", "sst2").returncode == 0
+    small = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900, 900)); "
+    code = f"{small}from robust_lib.data.__main__ import main; raise SystemExit(main())"
+    command = [sys.executable, "-c", code, "export", str(tmp_path / "second"), "--tasks", "sst2"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert [file.name for file in (tmp_path / "second").rglob("*")] == ["sst2"]
 
 
 def test_an_export_that_misses_a_repository_fetches_the_rest_and_fails(

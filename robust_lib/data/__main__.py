@@ -1,4 +1,4 @@
-"""`python -m robust_lib.data export DIR`: a data directory from the hub."""
+"""`python -m robust_lib.data export DIR`: a data directory from the hub, for machines without internet."""
 
 import argparse
 import sys
@@ -10,7 +10,9 @@ from robust_lib.data.tasks import TASKS, DataError
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; the exit status is 1, reasons on stderr, where data is missing or damaged."""
     parser = argparse.ArgumentParser(prog="python -m robust_lib.data", description=__doc__)
-    command = parser.add_subparsers(dest="command", required=True).add_parser("export", help=export.__doc__)
+    command = parser.add_subparsers(dest="command", required=True).add_parser(
+        "export", help="fill a data directory; resumes"
+    )
     command.add_argument("directory")
     command.add_argument(
         "--tasks", nargs="+", choices=list(TASKS), metavar="TASK", help=f"of {', '.join(TASKS)}"
