@@ -4,11 +4,13 @@ The functions are units (`runs.unit`): what they return is kept in the store. `s
 unit; None starts from the pretrained encoder under a new head.
 """
 
+from __future__ import annotations
+
 from functools import partial
 from typing import Literal
 
 import pandas as pd
-from transformers import PreTrainedModel
+import transformers
 
 from robust_lib import data, losses, masks, models, predict, prune, runs, train
 
@@ -25,7 +27,7 @@ def finetuned(
     weight_decay: float = 0.0,
     precision: train.Precision = "fp32",
     seed: int = 0,
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
     """The encoder fine-tuned with cross entropy: the papers' uncompressed model (BERT-base, teacher)."""
     model = encoder.classifier(split.labels, seed=seed)
     train.fit(
@@ -47,7 +49,7 @@ def imp(
     *,
     encoder: models.Encoder,
     split: data.Split,
-    start: PreTrainedModel | None,
+    start: transformers.PreTrainedModel | None,
     sparsity: float,
     schedule: Literal["cubic", "stepwise"],
     epochs: int,
@@ -58,7 +60,7 @@ def imp(
     weight_decay: float = 0.0,
     precision: train.Precision = "fp32",
     seed: int = 0,
-) -> PreTrainedModel:
+) -> transformers.PreTrainedModel:
     """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
 
     Paper 1, section 3.1 and appendix A. `cubic` raises the sparsity smoothly from the end of the warm-up to two
@@ -89,7 +91,7 @@ def imp(
 
 def predicted(
     *,
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     encoder: models.Encoder,
     split: data.Split,
     max_length: int,

@@ -1,5 +1,7 @@
 """Encoders by the papers' names, a local directory or a hub id; truncation, heads, sizes."""
 
+from __future__ import annotations
+
 import difflib
 import functools
 import hashlib
@@ -14,11 +16,10 @@ import torch
 import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from robust_lib import micro
 
-transformers.utils.logging.disable_progress_bar()  # of loading, which takes milliseconds: it fills logs
+transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # of loading, which takes milliseconds: it fills logs
 
 # The papers' names: hub id, layers, width. Google's miniatures are those whose sizes paper 2's Table 1 prints.
 HUB = {
@@ -97,12 +98,12 @@ class Encoder:
             identity = _hub_commit(location, self.revision)
         return hashlib.sha256(f"{identity}{self.layers}".encode()).hexdigest()
 
-    def tokenizer(self) -> PreTrainedTokenizerBase:
+    def tokenizer(self) -> transformers.PreTrainedTokenizerBase:
         """The encoder's own tokenizer."""
         with _named(self.location):
             return transformers.AutoTokenizer.from_pretrained(self.location, revision=self.revision)
 
-    def classifier(self, labels: Sequence[str], *, seed: int) -> PreTrainedModel:
+    def classifier(self, labels: Sequence[str], *, seed: int) -> transformers.PreTrainedModel:
         """The encoder under a new classification head drawn from `seed`; classes in the order of `labels`."""
         torch.manual_seed(seed)
         names = dict(enumerate(labels))
@@ -118,7 +119,7 @@ class Encoder:
         return model if self.layers is None else truncate(model, self.layers)
 
 
-def labels(model: PreTrainedModel) -> list[str]:
+def labels(model: transformers.PreTrainedModel) -> list[str]:
     """The names of a classifier's classes, in the order of its logits."""
     return [label for _, label in sorted((model.config.id2label or {}).items())]
 
@@ -131,7 +132,7 @@ def layer_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
     raise EncoderError(f"{type(model).__name__} has no list of layers")
 
 
-def truncate(model: PreTrainedModel, layers: int) -> PreTrainedModel:
+def truncate(model: transformers.PreTrainedModel, layers: int) -> transformers.PreTrainedModel:
     """Keep the first `layers` layers, in place (Truncated-l6 of paper 1, Truncate & Finetune of paper 3)."""
     name, stack = layer_stack(model)
     if not 1 <= layers <= len(stack):
@@ -141,7 +142,7 @@ def truncate(model: PreTrainedModel, layers: int) -> PreTrainedModel:
     return model
 
 
-def parameter_counts(model: PreTrainedModel) -> dict[str, int]:
+def parameter_counts(model: transformers.PreTrainedModel) -> dict[str, int]:
     """Parameters in the embeddings, the encoder's layers and the head (pooler and classifier)."""
     counts = {"embeddings": 0, "encoder": 0, "head": 0}
     stack, _ = layer_stack(model)
@@ -151,7 +152,7 @@ def parameter_counts(model: PreTrainedModel) -> dict[str, int]:
     return counts
 
 
-def freeze_embeddings(model: PreTrainedModel) -> None:
+def freeze_embeddings(model: transformers.PreTrainedModel) -> None:
     """Take the embeddings out of training, as paper 1 does while pruning (appendix A)."""
     for name, parameter in model.named_parameters():
         if "embeddings" in name:

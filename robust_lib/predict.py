@@ -1,10 +1,12 @@
 """A model and a split to logits: the last place where tensors live; from here on it is one frame."""
 
+from __future__ import annotations
+
 import pandas as pd
 import torch
+import transformers
 from accelerate import Accelerator
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from robust_lib import data, models, train
 
@@ -12,7 +14,7 @@ CARRIED = ("heuristic", "subcase", "hard")
 
 
 def logits(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     encoded: data.Encoded,
     *,
     batch_size: int = 128,
@@ -30,7 +32,7 @@ def logits(
     return rows
 
 
-def frame(model: PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFrame:
+def frame(model: transformers.PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFrame:
     """One row per example: `id`, `gold`, a column `logit_<label>` per class of the model, and what the split
     knows of the example (heuristic, subcase, hard)."""
     examples = split.frame()

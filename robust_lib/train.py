@@ -1,13 +1,15 @@
 """One training loop: a model, examples, a loss, a linear schedule. What is trained is the model's own choice."""
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Mapping
 from typing import Literal
 
 import torch
+import transformers
 from accelerate import Accelerator
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from robust_lib import data, models
 
@@ -24,7 +26,7 @@ class DivergedError(ArithmeticError):
 
 
 def fit(
-    model: PreTrainedModel,
+    model: transformers.PreTrainedModel,
     encoded: data.Encoded,
     loss: Loss,
     *,
@@ -97,7 +99,7 @@ def _check(losses: list[Tensor], examples: list[Tensor], total: int) -> None:
         )
 
 
-def _groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, object]]:
+def _groups(model: transformers.PreTrainedModel, weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay, vectors (biases, LayerNorms) do not; frozen parameters are left out."""
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     return [
