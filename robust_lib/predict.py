@@ -33,10 +33,10 @@ def logits(
 
 
 def frame(model: transformers.PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFrame:
-    """One row per example: `id`, `gold`, a column `logit_<label>` per class of the model, and what the split
+    """One row per example: `id` (its row in the whole split), `gold`, a column `logit_<label>` per class of the model, and what the split
     knows of the example (heuristic, subcase, hard)."""
     examples = split.frame()
-    predicted = pd.DataFrame({"id": range(len(examples)), "gold": examples["label"].to_numpy()})
+    predicted = pd.DataFrame({"id": examples.index, "gold": examples["label"].to_numpy()})
     for index, label in enumerate(models.labels(model)):
         predicted[f"logit_{label}"] = rows[:, index].numpy()
     for column in CARRIED:
