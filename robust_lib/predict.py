@@ -33,8 +33,8 @@ def logits(
 
 
 def frame(model: transformers.PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFrame:
-    """One row per example: `id` (its row in the whole split), `gold`, a column `logit_<label>` per class of the model, and what the split
-    knows of the example (heuristic, subcase, hard)."""
+    """One row per example: `id` (its row in the whole split), `gold`, a column `logit_<label>` per class of the
+    model, and what the split knows of the example (heuristic, subcase, hard)."""
     examples = split.frame()
     predicted = pd.DataFrame({"id": examples.index, "gold": examples["label"].to_numpy()})
     for index, label in enumerate(models.labels(model)):
