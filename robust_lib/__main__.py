@@ -1,4 +1,4 @@
-"""`python -m robust_lib reproduce | notebook | plan | scorecard`."""
+"""`python -m robust_lib reproduce | notebook | plan | scorecard | accept`."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
             return commands.notebook(given.name, scale=given.scale, file=given.file, given=values)
         if given.command == "plan":
             return commands.plan(scale=given.scale, names=given.notebooks)
+        if given.command == "accept":
+            return commands.accept(given.scale)
         return commands.scorecard(given.scale)
     except params.ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -81,8 +83,11 @@ def _parser() -> argparse.ArgumentParser:
         "plan", help="units, device-hours and disk of a scale, without running anything"
     )
     scorecard = commands.add_parser("scorecard", help="what came of every cell and claim so far")
-    for command, scale in ((reproduce, "micro"), (notebook, None), (plan, "paper"), (scorecard, "micro")):
-        command.add_argument("--scale", choices=SCALES, default=scale)
+    accept = commands.add_parser("accept", help="copy a scale's tables and figures to figures/")
+    for command in (reproduce, scorecard, accept):
+        command.add_argument("--scale", choices=SCALES, default="micro")
+    notebook.add_argument("--scale", choices=SCALES)
+    plan.add_argument("--scale", choices=SCALES, default="paper")
     for command in (reproduce, plan):
         command.add_argument("--notebooks", nargs="+", default=[], metavar="NAME", help="only these")
     return parser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -72,6 +73,26 @@ def scorecard(scale: str) -> int:
 
     print(report.summary(path))
     print(path)
+    return 0
+
+
+def accept(scale: str) -> int:
+    """Copy a scale's tables, figures, manifests and scorecard to `figures/`, which is committed. Exit status.
+
+    Pictures go as PNG alone, and neither executed notebooks nor run records: they stay with the run.
+    """
+    source, target = outputs(scale), runs.home() / "figures" / scale
+    kept = [path for path in sorted(source.glob("*/*")) if path.suffix in {".png", ".csv", ".md"}]
+    kept += [*sorted(source.glob("*/manifest.json")), *source.glob("scorecard.json")]
+    if not kept:
+        print(f"nothing to accept: {source} holds no tables and no figures")
+        return 1
+    shutil.rmtree(target, ignore_errors=True)
+    for path in kept:
+        copy = target / path.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+    print(f"{len(kept)} files accepted into {target}")
     return 0
 
 

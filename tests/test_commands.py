@@ -261,3 +261,21 @@ def test_the_scorecard_is_summed_up_or_said_to_be_missing(
 )
 def test_values_are_read_as_typed(text: str, value: object) -> None:
     assert json.dumps(program.value(text)) == json.dumps(value)
+
+
+def test_accepted_results_are_copied_whole_and_replace_the_old(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert program.main(["accept"]) == 1
+    assert "nothing to accept" in capsys.readouterr().out
+    made = home / "runs" / "micro" / STUDY
+    made.mkdir(parents=True)
+    for name in ("table_1.csv", "table_1.md", "figure.png", "figure.svg", "manifest.json", "run.json"):
+        (made / name).write_text(name)
+    (made.parent / "scorecard.json").write_text("[]")
+    stale = home / "figures" / "micro" / "stale.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_text("old")
+    assert program.main(["accept"]) == 0
+    accepted = sorted(path.name for path in (home / "figures" / "micro").rglob("*.*"))
+    assert accepted == ["figure.png", "manifest.json", "scorecard.json", "table_1.csv", "table_1.md"]
