@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab plan notebook bench check clean
+.PHONY: help reproduce test lab plan accept notebook bench check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ test: $(VENV)/installed  ## the whole test suite; ROBUST_DATA=DIR adds the tests
 
 lab: $(VENV)/installed  ## JupyterLab on the notebooks
 	$(BIN)/jupyter lab notebooks
+
+accept: $(VENV)/installed  ## copy the tables and figures of SCALE to figures/, which is committed
+	$(BIN)/python -m robust_lib accept --scale $(SCALE)
 
 plan: $(VENV)/installed  ## what SCALE=paper would cost, without running anything
 	$(BIN)/python -m robust_lib plan --scale $(SCALE)
