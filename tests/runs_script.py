@@ -15,6 +15,8 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
     kind, _, rest = case.partition("-")
     if kind == "waiting":  # two quick units, then one that is interrupted
         return [number(1), number(2), runs.unit(work.waits, folder=folder, name="slow", seconds=float(rest))]
+    if kind == "after":
+        return [runs.unit(work.waits, folder=folder, name="slow", seconds=float(rest)), number(5)]
     if kind == "shared":
         return [number(value, seconds=0.1) for value in range(int(rest))]
     if kind == "frames":  # two small frames, then a large one

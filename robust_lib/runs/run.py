@@ -91,11 +91,10 @@ class Run:
         try:
             results = self._completed(wanted, line, counts)
         except BaseException as error:
-            self._write("interrupted" if isinstance(error, KeyboardInterrupt) else "failed", counts)
-            kept = f"{counts.computed + counts.reused} units are kept, run again to go on"
-            line.show(
-                f"{'interrupted' if isinstance(error, KeyboardInterrupt) else 'stopped'}: {kept}", last=True
-            )
+            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+            self._write(status, counts)
+            kept = sum(unit in self.store for unit in wanted)
+            line.show(f"{status}: {kept} of {len(wanted)} units are kept, run again to go on", last=True)
             raise
         self._write("finished", counts)
         line.show(schedule.summary(counts, 0, line.elapsed), last=True)
@@ -112,7 +111,7 @@ class Run:
             if not damage:
                 return results
             schedule.warn_of(damage)
-            counts.reused -= len(damage)
+            counts.reused = max(0, counts.reused - len(damage))
         raise OSError(
             f"{self.store.path} gives back damaged files again and again ({damage[0]}); check the disk"
         )
