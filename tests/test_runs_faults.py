@@ -197,6 +197,17 @@ def test_an_interrupt_keeps_what_is_finished(launch: Launch, tmp_path: Path, wor
     assert [unit.key in finished for unit in script.cases(str(tmp_path), "waiting-60")] == [True, True, False]
 
 
+def test_an_interrupt_while_workers_start_is_one_traceback(launch: Launch) -> None:
+    process = launch("waiting-60", workers=2)
+    assert process.stdout is not None
+    assert process.stdout.readline().startswith("0/3 units")
+    time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGINT
+    assert errors.count("Traceback") == 1, errors
+
+
 class TestKilledWorkers:
     @pytest.fixture(autouse=True)
     def places(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import pickle
+import signal
 import sys
 import threading
 import time
@@ -21,10 +22,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol
 
-from robust_lib.runs import source
+from robust_lib.runs import reach, source
 from robust_lib.runs.store import Damaged, Missing, Store
 from robust_lib.runs.units import Unit
 
+_DEATH = (
+    "its worker process died (killed from outside, or out of memory; in a script, collect under "
+    "`if __name__ == '__main__'`)"
+)
 Outcome = Literal["computed", "found", "busy", "unfit", "failed"]
 
 
@@ -117,12 +122,12 @@ class Pool:
     def submit(self, unit: Unit) -> Future[Receipt]:
         """Hand the unit to the next free worker."""
         # Pickled here, so that what cannot be unpickled there fails this unit instead of killing the worker.
-        call = (str(self._store.path), pickle.dumps(unit), unit.code)
+        call = (str(self._store.path), pickle.dumps(unit), reach.digests(unit.codes))
         try:
-            answer = self._started().submit(_work, *call)
+            answer = self._enqueued(call)
         except BrokenProcessPool:
             self.stop()
-            answer = self._started().submit(_work, *call)
+            answer = self._enqueued(call)
         future: Future[Receipt] = Future()
         answer.add_done_callback(lambda done: _pass_on(done, future))
         return future
@@ -134,6 +139,11 @@ class Pool:
         self._leash.close()
         self._executor.shutdown(wait=True, cancel_futures=True)
         self._executor = self._leash = None
+
+    def _enqueued(self, call: tuple[str, bytes, list[str]]) -> Future[bytes]:
+        executor = self._started()
+        with _interrupts_later():
+            return executor.submit(_work, *call)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -161,16 +171,27 @@ def opened(store: Store, workers: int) -> Iterator[Engine]:
 
 def _pass_on(done: Future[bytes], future: Future[Receipt]) -> None:
     if done.cancelled() or isinstance(done.exception(), BrokenProcessPool):
-        future.set_exception(WorkerDied("its worker process died (killed from outside, or out of memory)"))
+        future.set_exception(WorkerDied(_DEATH))
     elif (error := done.exception()) is not None:
         future.set_exception(error)
     else:
         future.set_result(pickle.loads(done.result()))  # noqa: S301 - from our own worker
 
 
-def _prepare_worker(leash: Connection) -> None:
-    import signal
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Hold Ctrl-C back while workers are started, who inherit that until they can ignore it themselves."""
+    held = threading.current_thread() is threading.main_thread() and hasattr(signal, "pthread_sigmask")
+    if held:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        if held:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
+
+def _prepare_worker(leash: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, args=(leash,), daemon=True).start()
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
@@ -187,13 +208,13 @@ def _follow_parent(leash: Connection) -> None:
         os._exit(1)
 
 
-def _work(path: str, pickled: bytes, code: str) -> bytes:
+def _work(path: str, pickled: bytes, code: list[str]) -> bytes:
     """In a worker: perform the unit, after making sure that it means the same code as in the parent."""
     try:
         unit = pickle.loads(pickled)  # noqa: S301 - from our own parent
         if "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        if unit.code != code:
+        if reach.digests(unit.codes) != code:
             raise source.SourceChanged(
                 f"{unit.label}: its source was edited since this process started; restart the kernel"
             )

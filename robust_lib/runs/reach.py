@@ -4,7 +4,7 @@ Read from the syntax trees on disk, never by running anything. From the function
 `module.name` chains through bodies, decorators, bases, defaults and annotations (an annotated class counts
 with all its methods), module constants and what changes them. Docstrings, comments and layout do not count;
 of other packages only the names taken from them do. A module used as a plain value (`getattr(losses, name)`)
-is reached as a whole.
+is reached as a whole. Files that code reads are not seen: hand them in as an argument with a `fingerprint()`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from robust_lib.runs.source import (
     Module,
     Names,
     bound_names,
+    check_module,
     dump,
     imports_of,
     is_ours,
@@ -47,9 +48,19 @@ def code_digest(module: str, name: str) -> str:
     return _closure(Definition(module, name.partition(".")[0]))[0]
 
 
-def modules(module: str, name: str) -> frozenset[str]:
-    """The modules that the definition `name` of `module` reaches."""
-    return _closure(Definition(module, name.partition(".")[0]))[1]
+def digests(names: Iterable[str]) -> list[str]:
+    """The `code_digest` of each `module:name`."""
+    return [code_digest(*name.split(":")) for name in names]
+
+
+def check_unchanged(names: Iterable[str]) -> None:
+    """Raise SourceChanged when a file that one of these (`module:name`) reaches was edited since it was hashed."""
+    roots = {
+        Definition(module, name.partition(".")[0])
+        for module, _, name in (name.partition(":") for name in names)
+    }
+    for module in set().union(*(_closure(root)[1] for root in roots)):
+        check_module(module)
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import robust_lib
-from robust_lib.runs import engine, progress, schedule, source
+from robust_lib.runs import engine, progress, reach, schedule
 from robust_lib.runs import store as stores
 from robust_lib.runs.store import Store
 from robust_lib.runs.units import Unit, closure
@@ -85,7 +85,7 @@ class Run:
         if plan is not None:
             plan.units.extend(wanted)
             raise Planned(wanted)
-        source.check_unchanged(set().union(*(unit.modules for unit in closure(wanted))))
+        reach.check_unchanged({name for unit in closure(wanted) for name in unit.codes})
         line = progress.Line()
         counts = schedule.Counts()
         try:

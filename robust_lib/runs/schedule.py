@@ -129,6 +129,7 @@ class Schedule:
     def _receive(self) -> None:
         if not self._running:
             time.sleep(_POLL)  # everything left is being computed elsewhere
+            self._show()
             return
         done, _ = wait(self._running, timeout=1.0, return_when=FIRST_COMPLETED)
         for future in done:
@@ -148,6 +149,7 @@ class Schedule:
             self._fail(node, receipt.error)
         elif receipt.outcome == "busy":
             node.attempts -= 1
+            self._label = f"{node.unit.label} runs in another process"
             self._elsewhere[key] = time.monotonic()
         elif receipt.outcome == "unfit":
             self._renew(node, receipt.messages)

@@ -52,19 +52,18 @@ class Module:
     effects: list[ast.stmt] = field(default_factory=list)
 
 
-def check_unchanged(names: Iterable[str]) -> None:
-    """Raise SourceChanged when a module was edited since its code was hashed: this process may run other."""
-    for name in names:
-        module = _modules.get(name)
-        if module is None or _modified(module.path) == module.modified:
-            continue
-        current = _read_module(module.name, module.path, module.package)
-        if current.digest != module.digest:
-            raise SourceChanged(
-                f"{module.path} was edited after this process read it, so new results could come from old "
-                "code; restart the kernel (or the process) and run again"
-            )
-        module.modified = current.modified
+def check_module(name: str) -> None:
+    """Raise SourceChanged when a module was edited since it was read: this process may run the older code."""
+    module = _modules.get(name)
+    if module is None or _modified(module.path) == module.modified:
+        return
+    current = _read_module(module.name, module.path, module.package)
+    if current.digest != module.digest:
+        raise SourceChanged(
+            f"{module.path} was edited after this process read it, so new results could come from old "
+            "code; restart the kernel (or the process) and run again"
+        )
+    module.modified = current.modified
 
 
 _modules: dict[str, Module | None] = {}

@@ -13,7 +13,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
+        self._held: set[str] = set()
 
     def __contains__(self, unit: Unit) -> bool:
         return self.holds(unit.key)
@@ -103,7 +104,7 @@ class Store:
         """The result under a key; see `load`."""
         directory = self._place(key)
         try:
-            meta = self.meta(key)
+            meta = self._checked_meta(key)
             _check_files(directory, meta)
             return codecs.read(directory, meta["kind"])
         except _Faulty as fault:
@@ -113,6 +114,12 @@ class Store:
 
     def meta(self, key: str) -> dict[str, Any]:
         """What is known of a finished unit: function, arguments, seconds, files, versions, device..."""
+        try:
+            return self._checked_meta(key)
+        except _Faulty as fault:
+            raise Damaged(str(fault)) from None
+
+    def _checked_meta(self, key: str) -> dict[str, Any]:
         file = self._place(key) / _META
         try:
             meta: dict[str, Any] = json.loads(file.read_bytes())
@@ -130,7 +137,7 @@ class Store:
         messages = []
         for key in sorted(self.keys()):
             try:
-                _check_files(self._place(key), self.meta(key))
+                _check_files(self._place(key), self._checked_meta(key))
             except _Faulty as fault:
                 messages.append(str(self._set_aside(key, str(fault))))
         return messages
@@ -140,7 +147,8 @@ class Store:
 
         Raises StoreFull, or codecs.ResultError for a result of no kind that can be kept.
         """
-        with self._translated():
+        alone = nullcontext() if unit.key in self._held else self.locked(unit.key)
+        with alone, self._translated():
             partial = self.path / "partial" / f"{unit.key}-{uuid.uuid4().hex[:8]}"
             partial.mkdir(parents=True)
             try:
@@ -165,9 +173,11 @@ class Store:
             yield False
             return
         try:
+            self._held.add(key)
             self._clear_partial(key)
             yield True
         finally:
+            self._held.discard(key)
             lock.release()
 
     def sweep(self) -> None:
@@ -204,7 +214,7 @@ class Store:
         with self.locked(key, wait=False) as alone:
             if alone and place.exists():
                 try:
-                    _check_files(place, self.meta(key))
+                    _check_files(place, self._checked_meta(key))
                 except _Faulty:
                     aside.parent.mkdir(exist_ok=True)
                     os.replace(place, aside)

@@ -59,10 +59,9 @@ class Unit:
         return reach.code_digest(*self.name.split(":"))
 
     @property
-    def modules(self) -> set[str]:
-        """The modules of our own that the function, and functions among the arguments, reach."""
-        passed = (_importable_name(leaf) for leaf in _leaves(self.arguments) if _is_code(leaf))
-        return set().union(*(reach.modules(*name.split(":")) for name in (self.name, *passed)))
+    def codes(self) -> list[str]:
+        """What the source is hashed of: the function, and functions and classes among the arguments."""
+        return [self.name, *(_importable_name(leaf) for leaf in _leaves(self.arguments) if _is_code(leaf))]
 
     @functools.cached_property
     def label(self) -> str:
