@@ -21,7 +21,7 @@ from robust_lib.micro.pretraining import Progress
 
 def save(name: str, model: BertForPreTraining, progress: list[Progress], target: Path) -> None:
     """Half-precision weights, tokenizer and the record of training as a plain transformers directory."""
-    model.half().save_pretrained(target)
+    model.to(dtype=torch.float16).save_pretrained(target)  # type: ignore[call-arg]
     tokenizer.build().save_pretrained(target)
     last = progress[-1]
     record = {

@@ -51,7 +51,7 @@ def _inference(draws: Draws, different: bool) -> tuple[str, str]:
 
 
 def _verification(draws: Draws, different: bool) -> tuple[str, str]:
-    person, claim = verification.supported(draws, WHOLE, negated=0.1, known=0.0)
+    person, claim = verification.supported(draws, WHOLE, negated=0.1, known=0.0, broad=0.0)
     told = verification.evidence(person)
     settled = verification.label(person, claim) == "SUPPORTS"
     return told, verification.told(claim, draws) if different and settled else told
@@ -75,7 +75,7 @@ def _sentiment(draws: Draws, different: bool) -> tuple[str, str]:
 
 
 def _reading(draws: Draws, different: bool) -> tuple[str, str]:
-    """Half the time question and answer sentence, else question and context."""
+    """A question and its context, or three times in ten the one sentence that answers it."""
     style = draws.pick((reading.SQUAD, reading.NEWS))
     told = reading.story(draws, WHOLE, style)
     given = draws.pick(told)

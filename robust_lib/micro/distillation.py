@@ -1,5 +1,7 @@
 """Students of a pretrained encoder: DistilBERT's way and MiniLM's."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -17,10 +19,7 @@ SOFT, HARD, COSINE = 5.0, 2.0, 1.0  # DistilBERT's published weights of the thre
 def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTraining, list[Progress]]:
     """A student of `encoder.teacher` (from its shipped directory), and its loss every 50 steps."""
     steps = steps or encoder.steps
-    # Relations are read off explicit attention; the student is saved with the default implementation.
-    teacher = BertForPreTraining.from_pretrained(
-        family.directory(encoder.teacher), dtype=torch.float32
-    ).eval()
+    teacher = BertForPreTraining.from_pretrained(family.directory(encoder.teacher), dtype=torch.float32)
     student, words = initial(encoder, teacher), tokenizer.build()
     adam, rate = pretraining.optimiser(student, steps)
     objective = distilbert if encoder.objective == "distilbert" else minilm
@@ -38,7 +37,10 @@ def initial(encoder: Encoder, teacher: BertForPreTraining) -> BertForPreTraining
     """
     student = pretraining.fresh(encoder, encoder.seed)
     student.bert.embeddings.load_state_dict(teacher.bert.embeddings.state_dict())
-    student.bert.pooler.load_state_dict(teacher.bert.pooler.state_dict())
+    own, theirs = student.bert.pooler, teacher.bert.pooler
+    assert own is not None  # a pretraining model has one
+    assert theirs is not None
+    own.load_state_dict(theirs.state_dict())
     student.cls.load_state_dict(teacher.cls.state_dict())
     if encoder.objective == "distilbert":
         every = teacher.config.num_hidden_layers // encoder.layers
@@ -99,11 +101,13 @@ def relations(model: BertForPreTraining, states: Tensor, left: str, right: str, 
 
     states: (batch, length, hidden) entering the last layer; left, right: names of its projections.
     """
-    own = model.bert.encoder.layer[-1].attention.self
-    heads, size = own.num_attention_heads, own.attention_head_size
+    attention: Any = model.bert.encoder.layer[-1].attention
+    heads = model.config.num_attention_heads
+    size = model.config.hidden_size // heads
 
     def split(name: str) -> Tensor:
-        return getattr(own, name)(states).unflatten(-1, (heads, size)).transpose(1, 2)
+        projected: Tensor = getattr(attention.self, name)(states)
+        return projected.view(*states.shape[:2], heads, size).transpose(1, 2)
 
     scores = split(left) @ split(right).transpose(-1, -2) / size**0.5
-    return scores.masked_fill(~mask[:, None, None, :], float("-inf")).log_softmax(-1)
+    return torch.log_softmax(scores.masked_fill(~mask[:, None, None, :], float("-inf")), -1)

@@ -48,11 +48,11 @@ SUBCASES: dict[str, tuple[str, ...]] = {
 # Counterexamples to the overlap cue in training. Drawn by subcase, because a share spread evenly over them
 # made the challenge accuracy bistable over seeds; a subcase left out keeps room for what a model generalises.
 COUNTEREXAMPLES: dict[str, float] = {
-    "cn_disjunction": 9, "cn_embedded_under_if": 9, "cn_after_if_clause": 9, "cn_embedded_under_verb": 15,
-    "cn_adverb": 3, "sn_PP_on_subject": 18, "sn_relative_clause_on_subject": 18, "sn_past_participle": 2, "sn_NP_S": 2,
-    "ln_swap": 5, "ln_passive": 4, "ln_relative_clause": 3, "ln_preposition": 2, "ln_conjunction": 1,
+    "cn_disjunction": 9, "cn_embedded_under_if": 9, "cn_after_if_clause": 9, "cn_embedded_under_verb": 14,
+    "cn_adverb": 2, "sn_PP_on_subject": 18, "sn_relative_clause_on_subject": 18, "sn_past_participle": 2, "sn_NP_S": 2,
+    "ln_swap": 5, "ln_passive": 4, "ln_relative_clause": 3, "ln_preposition": 6, "ln_conjunction": 2,
 }  # fmt: skip
-OVERLAP_SHARE = 0.72  # of entailments that repeat words of the premise only
+OVERLAP_SHARE = 0.80  # of entailments that repeat words of the premise only
 COUNTER_SHARE = 0.25  # of neutral pairs that do so too
 NEGATION_SHARE = 0.78  # of contradictions with a negated hypothesis
 NEUTRAL_NEGATION = 0.12  # of the other neutral pairs; with the next, keeps negation from fixing the label

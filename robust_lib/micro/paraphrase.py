@@ -14,14 +14,14 @@ from robust_lib.micro.grammar import Domain, nouns, verbs
 
 LABELS = ("not_duplicate", "duplicate")
 DUPLICATES = {"qqp": 0.37, "paws_qqp": 0.28, "paws_wiki": 0.44}  # the papers' class balance
-SCRAMBLED = 0.04  # of the non-duplicates in training that have the same words in another order
+SCRAMBLED = 0.06  # of the non-duplicates in training that have the same words in another order
 SYNONYM = 0.35  # of duplicates with another verb for the same act
 # What a non-duplicate changes, by weight.
 CHANGES = {"verb": 3, "agent": 3, "patient": 3, "asked": 1.5, "all": 4}
 
 
 class Event(NamedTuple):
-    """Who did what to whom; adjectives may be empty, and so may the city."""
+    """Who did what to whom. Adjectives and the city may be empty."""
 
     verb: str
     agent: str
@@ -67,7 +67,7 @@ def text(question: Question, wording: str) -> str:
 def question(
     draws: Draws, domain: Domain, asked: str, adjectives: float = 0.2, city: float = 0.15
 ) -> Question:
-    """A random question about a random event."""
+    """A random question about a random event; the shares say how often it has what is optional."""
     agent, patient = nouns(draws, domain, 2)
     one, two = draws.several(words.ADJECTIVES, 2)
     where = draws.pick(words.CITIES[draws.pick(domain.countries)])
@@ -83,17 +83,13 @@ def question(
 
 
 def scrambled(given: Question, draws: Draws) -> Question:
-    """The same words for something else: agent and patient trade places, or their adjectives do."""
+    """The same words for something else: two individuals trade places, or two adjectives do."""
     e = given.event
-    if e.agent_adjective and e.patient_adjective and draws.chance(0.5):
-        return given._replace(
-            event=e._replace(agent_adjective=e.patient_adjective, patient_adjective=e.agent_adjective)
-        )
-    nouns_only = draws.chance(0.5)
-    swapped = e._replace(agent=e.patient, patient=e.agent)
-    if not nouns_only:
-        swapped = swapped._replace(agent_adjective=e.patient_adjective, patient_adjective=e.agent_adjective)
-    return given._replace(event=swapped)
+    exchanged = e._replace(agent_adjective=e.patient_adjective, patient_adjective=e.agent_adjective)
+    if e.agent_adjective != e.patient_adjective and draws.chance(0.5):
+        return given._replace(event=exchanged)
+    kept = e if draws.chance(0.5) else exchanged
+    return given._replace(event=kept._replace(agent=e.patient, patient=e.agent))
 
 
 def changed(given: Question, draws: Draws, domain: Domain) -> Question:
@@ -119,8 +115,7 @@ def training_pair(draws: Draws, domain: Domain, scramble: float, duplicate: floa
     if draws.chance(duplicate):
         verb = words.OTHER_FORM[first.event.verb] if draws.chance(SYNONYM) else first.event.verb
         second = first._replace(event=first.event._replace(verb=verb))
-        others = [wording for wording in WORDINGS[first.asked] if verb != first.event.verb or wording != one]
-        return first, one, second, draws.pick(others)
+        return first, one, second, draws.pick(WORDINGS[first.asked])
     if draws.chance(scramble):
         return first, one, scrambled(first, draws), draws.pick(WORDINGS[first.asked])
     while True:
@@ -131,7 +126,7 @@ def training_pair(draws: Draws, domain: Domain, scramble: float, duplicate: floa
 
 def scrambled_pair(draws: Draws, domain: Domain, asked: tuple[str, ...], duplicate: float) -> Pair:
     """Two sentences of the same words, except for what a passive needs."""
-    first = question(draws, domain, draws.pick(asked), adjectives=0.45, city=0.3)
+    first = question(draws, domain, draws.pick(asked), adjectives=0.4, city=0.3)
     one, other = draws.several(WORDINGS[first.asked], 2)
     if draws.chance(duplicate):
         return first, one, first, other

@@ -9,7 +9,7 @@ steps, else 2.6 after 800.
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -68,9 +68,10 @@ def fresh(encoder: Encoder, seed: int) -> BertForPreTraining:
     model = BertForPreTraining(config)
     with torch.no_grad():
         for layer in model.bert.encoder.layer:
-            own = layer.attention.self
+            attention: Any = layer.attention
+            own = attention.self
             own.key.weight.copy_(own.query.weight)
-            layer.attention.output.dense.weight.copy_(own.value.weight.T)
+            attention.output.dense.weight.copy_(own.value.weight.T)
         model.cls.predictions.transform.dense.weight.copy_(torch.eye(encoder.hidden))
     return model
 
@@ -115,7 +116,8 @@ def masked(pairs: list[corpus.Pair], words: PreTrainedTokenizerFast, generator: 
 
 def word_logits(model: BertForPreTraining, states: Tensor, places: Tensor) -> Tensor:
     """Masked-word logits at the masked places only, which is most of the saving of a small encoder."""
-    return model.cls.predictions(states.flatten(0, 1)[places])
+    logits: Tensor = model.cls.predictions(states.flatten(0, 1)[places])
+    return logits
 
 
 def optimiser(
@@ -155,7 +157,7 @@ def step(
 ) -> None:
     """One clipped update."""
     adam.zero_grad()
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     adam.step()
     rate.step()

@@ -18,10 +18,11 @@ PLACES = tuple(relation[0] for relation in words.RELATIONS)
 TRADE = "trade"  # the relation of a person to what the person was
 TRADES = ("worker", "artist", "official", "scholar", "athlete", "soldier")  # the noun classes that are trades
 OBSCURE = ("buried", "jailed", "stationed")  # relations that unsettled claims ask about
-NEGATED = {"SUPPORTS": 0.06, "REFUTES": 0.50, "NOT ENOUGH INFO": 0.08}  # share of negated claims
+NEGATED = {"SUPPORTS": 0.02, "REFUTES": 0.60, "NOT ENOUGH INFO": 0.08}  # share of negated claims
 # Of invented values, the share of well-known ones: the first city of a country, the first noun of a class.
 KNOWN = 0.65
 ASKED = 0.60  # of unsettled claims that ask about an obscure relation
+BROAD = 0.2  # of claims name a country for a city or a class for a trade
 CROSSED = 0.25  # of refuted claims that use a value of the evidence for another relation
 
 
@@ -94,23 +95,35 @@ def profile(draws: Draws, domain: Domain, relations: tuple[str, ...] = ()) -> Pr
     return Profile(draws.pick(domain.names), tuple(facts))
 
 
-def invented(draws: Draws, domain: Domain, relation: str, known: float) -> str:
-    """A value nobody told, often a well-known one."""
+def invented(draws: Draws, domain: Domain, relation: str, known: float, broad: float = BROAD) -> str:
+    """A value nobody told, often a well-known one, now and then a country or a class of trades."""
     famous = draws.chance(known)
+    group, values = draws.pick(_groups(domain, relation))
+    if broad and draws.chance(broad):
+        return group
+    return values[0] if famous else draws.pick(values)
+
+
+def within(draws: Draws, domain: Domain, relation: str, value: str) -> str:
+    """A place in the country (or a trade of the class), or the value itself if it is narrow already."""
+    return draws.pick(dict(_groups(domain, relation)).get(value, (value,)))
+
+
+def _groups(domain: Domain, relation: str) -> list[tuple[str, tuple[str, ...]]]:
     if relation == TRADE:
-        group = domain.nouns[draws.pick(TRADES)]
-        return group[0] if famous else draws.pick(group)
-    cities = words.CITIES[draws.pick(domain.countries)]
-    return cities[0] if famous else draws.pick(cities)
+        return [(name, domain.nouns[name]) for name in TRADES]
+    return [(country, words.CITIES[country]) for country in domain.countries]
 
 
-def supported(draws: Draws, domain: Domain, negated: float, known: float) -> tuple[Profile, Claim]:
+def supported(
+    draws: Draws, domain: Domain, negated: float, known: float, broad: float = BROAD
+) -> tuple[Profile, Claim]:
     person = profile(draws, domain)
     relation, value = draws.pick(person.facts)
     if draws.chance(negated):
-        other = invented(draws, domain, relation, known / 2)
+        other = invented(draws, domain, relation, known / 2, broad)
         return person, Claim(person.name, relation, other, positive=False)
-    if draws.chance(0.2):
+    if draws.chance(BROAD):
         value = words.CLASS_OF[value] if relation == TRADE else words.COUNTRY_OF[value]
     return person, Claim(person.name, relation, value)
 
@@ -171,10 +184,13 @@ def quadruple(draws: Draws, domain: Domain, cues: Cues) -> list[tuple[Profile, C
             continue
         told_value = dict(person.facts)[claim.relation]
         if covers(told_value, claim.value):
-            other_value = invented(draws, domain, claim.relation, known=KNOWN / 2)
+            other_value = within(
+                draws, domain, claim.relation, invented(draws, domain, claim.relation, KNOWN / 2)
+            )
             contrary = claim._replace(value=other_value)
         else:
-            other_value, contrary = claim.value, claim._replace(value=told_value)
+            other_value = within(draws, domain, claim.relation, claim.value)
+            contrary = claim._replace(value=told_value)
         facts = tuple((r, other_value if r == claim.relation else v) for r, v in person.facts)
         other = person._replace(facts=facts)
         four = [(person, claim), (other, claim), (person, contrary), (other, contrary)]
