@@ -60,20 +60,13 @@ class Common(BaseModel):
     seeds: Annotated[list[Seed], *_axis] = Field(description="at least one whole number from 0, none twice")
 
 
-class RobustnessStudy(Common):
-    """01_robustness_study: iterative magnitude pruning against a dense control."""
+class FineTuning(Common):
+    """What every notebook that fine-tunes has too."""
 
-    encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
     tasks: Annotated[list[Task], *_axis] = Field(description="at least one of mnli, fever, qqp")
-    train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
     train_size: Count | None = Field(description="training examples per task, from 1, or null for all")
     test_size: Count | None = Field(description="examples per test bed, from 1, or null for all")
-    sparsities: Annotated[list[Sparsity], *_axis, AfterValidator(_ascending)] = Field(
-        description="shares of weights removed, each above 0 and below 1, ascending, none twice"
-    )
-    schedule: Literal["cubic", "stepwise"] = Field(description="cubic or stepwise")
     epochs: Count = Field(description="dense fine-tuning epochs, a whole number from 1")
-    pruning_epochs: Count = Field(description="epochs from 1: per level if stepwise, in all if cubic")
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
         description="peak learning rate, above 0 and below 1"
     )
@@ -81,12 +74,31 @@ class RobustnessStudy(Common):
     max_length: Annotated[int, Field(ge=8)] = Field(description="tokens per example, a whole number from 8")
     warmup: Share = Field(description="share of steps with a rising learning rate, from 0 to below 1")
     weight_decay: Share = Field(description="decoupled weight decay, from 0 to below 1")
-    merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
     precision: Literal["fp32", "bf16"] = Field(description="fp32 or bf16")
 
 
-class MicroWorld(Common):
+class RobustnessStudy(FineTuning):
+    """01_robustness_study: iterative magnitude pruning against a dense control."""
+
+    encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
+    train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
+    sparsities: Annotated[list[Sparsity], *_axis, AfterValidator(_ascending)] = Field(
+        description="shares of weights removed, each above 0 and below 1, ascending, none twice"
+    )
+    schedule: Literal["cubic", "stepwise"] = Field(description="cubic or stepwise")
+    pruning_epochs: Count = Field(description="epochs from 1: per level if stepwise, in all if cubic")
+    warmup: Annotated[float, Field(ge=0, lt=1 / 3)] = Field(
+        description="share of steps with a rising learning rate, from 0 to below 1/3: pruning needs the rest"
+    )
+    merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
+
+
+class MicroWorld(FineTuning):
     """00_micro_world: how the embedded world is made."""
+
+    scale: Literal["micro"] = Field(description="micro, the only scale of this notebook")
+    source: Literal["micro"] = Field(description="micro, the only source of this notebook")
+    encoders: Annotated[list[Name], *_axis] = Field(description="at least one micro-* encoder, none twice")
 
 
 NOTEBOOKS: dict[str, type[Common]] = {
@@ -111,6 +123,17 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
         return model.model_validate(dict(parameters))
     except ValidationError as error:
         raise ParameterError(_report(where, model, error)) from None
+
+
+def as_published(notebook: str, checked: Common) -> bool:
+    """Whether values are the paper's, those of `params/paper/`; seeds, source and precision are free.
+
+    Only then may a number of ours be held against a printed one. False where that file is not at hand.
+    """
+    file = Path(__file__).parents[1] / "params" / "paper" / f"{notebook}.yaml"
+    paper = load(file) if file.exists() else {"scale": None}
+    own = checked.model_dump()
+    return all(own[name] == paper[name] for name in paper.keys() - {"seeds", "source", "precision"})
 
 
 def gather(notebook: Path, *, file: str | Path | None = None, given: Mapping[str, Any] | None = None) -> Any:
