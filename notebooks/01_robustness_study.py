@@ -20,8 +20,9 @@
 #
 # The claim in one sentence: *pruned models keep their accuracy in distribution and lose it out of distribution.*
 #
-# The paper compares a pruned model with the dense one it came from. Pruning adds training, and more training alone raises
-# accuracy out of distribution, so every pruned row here stands beside a **dense control** trained for as many steps.
+# The paper compares a pruned model with the dense one. Pruning step by step adds training, and more training alone raises
+# accuracy out of distribution, so every pruned row here stands beside a **dense control**: as many steps, the same frozen
+# embeddings, nothing removed.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/01_robustness_study.ipynb)
 
@@ -67,26 +68,22 @@ run = runs.start("01_robustness_study", p)
 
 # %% tags=["units"]
 def chain(task, seed):
-    """(method, sparsity) -> model: the fine-tuned encoder, then each pruned level beside its dense control."""
+    """(method, sparsity), model: the fine-tuned encoder, then each pruned level and its dense control."""
     split = data.Split(task, p.train_paths.get(task, data.TASKS[task].train), p.source, p.train_size, seed)
     fixed = dict(
         encoder=models.Encoder(p.encoder), split=split, learning_rate=p.learning_rate, batch_size=p.batch_size,
-        max_length=p.max_length, warmup=p.warmup, weight_decay=p.weight_decay, precision=p.precision, seed=seed,
+        max_length=p.max_length, warmup=p.warmup, weight_decay=p.weight_decay, precision=p.precision,
     )  # fmt: skip
-    dense = runs.unit(methods.finetuned, epochs=p.epochs, **fixed)
+    dense = runs.unit(methods.finetuned, epochs=p.epochs, seed=seed, **fixed)
     yield ("dense", 0.0), dense
     for method in ("pruned", "control"):
         start = dense if p.schedule == "stepwise" else None
-        for sparsity in p.sparsities:
-            target = sparsity if method == "pruned" else 0.0
+        for level, sparsity in enumerate(p.sparsities, start=1):
             model = runs.unit(
-                methods.imp,
-                start=start,
-                sparsity=target,
-                schedule=p.schedule,
-                epochs=p.pruning_epochs,
-                **fixed,
-            )
+                methods.imp, start=start, sparsity=sparsity if method == "pruned" else 0.0, schedule=p.schedule,
+                # Each level sees the examples in another order, the same one for both methods.
+                epochs=p.pruning_epochs, seed=seed + 1000 * level if start else seed, **fixed,
+            )  # fmt: skip
             start = model if p.schedule == "stepwise" else None
             yield (method, sparsity), model
 
@@ -142,15 +139,24 @@ found = compare.profiles(predictions, beds, merge=p.merge)
 #
 # $F_\mathrm{bias}$ (section 3.4) is the model's relative loss out of distribution, $(D - O) / D$, over that of the model it is
 # compared with: above 1, the compressed model is the more biased one. The paper compares with BERT-base; the last column of
-# each task compares with the dense control of as many steps. Intervals are 95 %, over items and seeds, paired.
+# each task compares with the dense control. Intervals are 95 %, over test items and, from two seeds on, over seeds; paired.
+# #Param counts the weights that are left, in the encoder as in the rest.
 
 # %%
+model = models.Encoder(p.encoder).classifier(data.TASKS[p.tasks[0]].labels, seed=0)
+weights, whole = models.Encoder(p.encoder).weights(), sum(models.parameter_counts(model).values())
+left = {("pruned", sparsity): (whole - sparsity * weights) / 1e6 for sparsity in p.sparsities}
+left |= {("control", sparsity): whole / 1e6 for sparsity in p.sparsities} | {("dense", 0.0): whole / 1e6}
 table = report.robustness_table(
-    found, report.pruning_rows(p.sparsities), printed=published.table(1, "Table 1"), scale=p.scale
+    found,
+    report.pruning_rows(p.sparsities),
+    printed=published.table(1, "Table 1"),
+    scale=p.scale,
+    same_setting=params.as_published("01_robustness_study", p),
+    parameters=left,
 )
-report.save(
-    run.directory, {"table_1": table, "accuracies": compare.tidy(found, model=p.encoder)}, about=run.record
-)
+outputs = {"table_1": table, "accuracies": compare.tidy(found, model=p.encoder)}
+report.save(run.directory, outputs, about=run.record)
 table
 
 # %% [markdown]
@@ -171,11 +177,13 @@ figure
 # %% [markdown]
 # ## Claims of section 3.5
 #
-# Each on the paper's own comparison (against BERT-base) and against the dense control of as many steps. "On a par" is no more
-# than a point lower, "substantially" and "significantly" more than a point lower, "random guessing" within five points of
-# chance. "Holds" means that the whole interval lies on the claimed side, "cannot be told" that it spans the boundary.
+# Each is judged against BERT-base, as the paper does, and against the dense control. "On a par" is no more than a point
+# lower, "drops" and "suffers" is any loss, "random guessing" at most five points above chance: boundaries that the paper's
+# own numbers meet. "Holds": the whole interval lies on the claimed side. "Cannot be told": it spans the boundary, or there
+# is one seed, and a claim about a method cannot rest on one training.
 
 # %%
+printed = published.table(1, "Table 1").set_index(["row", "column"])["printed"]
 changes = {}
 for task in p.tasks:
     for sparsity in p.sparsities:
@@ -188,42 +196,56 @@ for task in p.tasks:
                 "OOD": compare.ood_difference(pruned, reference, generator=np.random.default_rng(0)).times(
                     100
                 ),
+                "gap": compare.gap_difference(pruned, reference, generator=np.random.default_rng(0)).times(
+                    100
+                ),
                 "F_bias": compare.f_bias([(pruned, reference)], generator=np.random.default_rng(0)),
             }
 
 # %%
-checks = []  # claim, row, quantity, interval, boundary
+checks = []  # claim, row, quantity, interval, boundary and printed value
 for (task, sparsity, other), change in changes.items():
-    row = f"{task.upper()} {100 * sparsity:g}%"
+    row, points = f"{task.upper()} {100 * sparsity:g}%", f"points above {other}"
+    bias = printed.get((f"{100 * sparsity:g}%", f"{task.upper()} F_bias")) if other == "BERT-base" else None
+    checks += [("3.5-f", row, f"F_bias against {other}", change["F_bias"], {"above": 1, "printed": bias})]
     if sparsity <= 0.6:
-        checks += [("3.5-a", row, f"DEV, points above {other}", change["DEV"], {"above": -1})]
-        checks += [("3.5-c", row, f"OOD, points above {other}", change["OOD"], {"below": -1})]
-    if sparsity == 0.6 and task == "fever":
-        checks += [("3.5-b", row, f"DEV, points above {other}", change["DEV"], {"above": -1})]
-    if sparsity == p.sparsities[-1]:
-        for where in ("DEV", "OOD"):
-            checks += [("3.5-e", row, f"{where}, points above {other}", change[where], {"below": -1})]
-    checks += [("3.5-f", row, f"F_bias against {other}", change["F_bias"], {"above": 1})]
+        name = "3.5-b" if (task, sparsity) == ("fever", 0.6) else "3.5-a"
+        checks += [(name, row, f"DEV, {points}", change["DEV"], {"above": -1})]
+        checks += [("3.5-c", row, f"OOD, {points}", change["OOD"], {"below": 0})]
+    if sparsity >= 0.7:
+        checks += [
+            ("3.5-e", row, f"{where}, {points}", change[where], {"below": 0}) for where in ("DEV", "OOD")
+        ]
+        checks += [("3.5-h", row, f"OOD less DEV, {points}", change["gap"], {"below": 0})]
+        if other == "dense control":
+            checks += [("3.5-d", row, f"OOD, {points}", change["OOD"], {"below": 0})]
 
 # %%
 for task in p.tasks:
-    mild, hard = (found[task, "pruned", sparsity] for sparsity in (p.sparsities[0], p.sparsities[-1]))
-    dense, control = found[task, "dense", 0.0], found[task, "control", p.sparsities[-1]]
-    fall = compare.ood_difference(hard, mild, generator=np.random.default_rng(0)).times(100)
-    gain = compare.ood_difference(control, dense, generator=np.random.default_rng(0)).times(100)
-    level = compare.ood_accuracy(hard, generator=np.random.default_rng(0)).times(100)
-    row, high = task.upper(), f"{100 * p.sparsities[-1]:g}%"
-    if len(p.sparsities) > 1:
+    first, last = (found[task, "pruned", sparsity] for sparsity in (p.sparsities[0], p.sparsities[-1]))
+    short, long = (found[task, "control", sparsity] for sparsity in (p.sparsities[0], p.sparsities[-1]))
+    if p.sparsities[-1] >= 0.7 and len(p.sparsities) > 1:
+        fall = compare.ood_difference(last, first, generator=np.random.default_rng(0)).times(100)
+        quantity = f"OOD at {100 * p.sparsities[-1]:g}%, points above {100 * p.sparsities[0]:g}%"
+        checks += [("3.5-d", task.upper(), quantity, fall, {"below": 0})]
+    if p.sparsities[-1] >= 0.7 and task == "mnli":
+        level = compare.ood_accuracy(last, generator=np.random.default_rng(0)).times(100)
+        checks += [("3.5-d", task.upper(), "HANS accuracy, percent", level, {"below": 100 * last.chance + 5})]
+    if p.schedule == "stepwise" and len(p.sparsities) > 1:
+        gain = compare.ood_difference(long, short, generator=np.random.default_rng(0)).times(100)
+        steps = (len(p.sparsities) - 1) * p.pruning_epochs
         checks += [
-            ("3.5-d", row, f"OOD at {high}, points above {100 * p.sparsities[0]:g}%", fall, {"below": -1})
+            ("3.3-a", task.upper(), f"OOD, points after {steps} further dense epochs", gain, {"above": 0})
         ]
-    checks += [("3.5-d", row, f"OOD accuracy at {high}", level, {"below": 100 * hard.chance + 5})]
-    checks += [("3.3-a", row, f"OOD of the control at {high}, points above BERT-base", gain, {"above": 0})]
 
-claims = report.Claims(tuple(
-    report.claim(1, f"claim {item}", row, quantity, interval, scale=p.scale, **boundary)
-    for item, row, quantity, interval, boundary in sorted(checks, key=lambda check: check[0])
-))  # fmt: skip
+claims = report.Claims(
+    tuple(
+        report.claim(1, f"claim {item}", row, quantity, interval, scale=p.scale, **rest)
+        for item, row, quantity, interval, rest in sorted(checks, key=lambda check: check[0])
+    )
+)
+
+# %%
 report.save(run.directory, {"claims": claims}, about=run.record)
 claims
 
@@ -231,10 +253,13 @@ claims
 # ## Deviations
 #
 # - **Controls.** The dense control rows and the second $F_\mathrm{bias}$ are ours; the paper has neither.
-# - **Schedule.** The paper does not say how sparsity rises. `cubic` is that of the code it cites (Sanh et al. 2020); `stepwise`
-#   is one chain through all sparsities, as in iterative magnitude pruning elsewhere, and costs a fraction.
-# - **Masks** are recomputed a hundred times over a schedule, not at every step.
-# - **Warm-up, batch size, length, weight decay** are not in the paper; the parameter file says where ours come from.
-# - **#Param** is left out: the paper counts all 109M parameters as pruned, and only the encoder's 85M are.
-# - **Claims** 3.5-g (beyond 70 %) is not measured here, and 3.5-h is what 3.5-f says as a ratio.
+# - **Schedule.** The paper does not say how sparsity rises. `cubic` is that of the code it cites (Sanh et al. 2020), each
+#   sparsity a fine-tuning of its own, so its control differs from BERT-base in the frozen embeddings alone. `stepwise` is one
+#   chain through all sparsities, as in iterative magnitude pruning elsewhere, and costs a fraction.
+# - **Masks** are chosen anew a hundred times over a training, not at every step.
+# - **Warm-up, batch size, length, weight decay** are not in the paper; `params/paper/` says so at each.
+# - **#Param.** The paper counts all 109M parameters as pruned; only the encoder's 85M are. Ours are what is left.
+# - **QQP** pools its two sets by example. At the papers' sizes that is 8,000 to 677, at micro scale one to one.
+# - **HANS** has two classes: `merge` says how three become two, and `run.json` records it.
+# - **Claim 3.5-g**, unstable training beyond 70 %, is not measured here.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

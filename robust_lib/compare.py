@@ -262,6 +262,22 @@ def ood_difference(
     )
 
 
+def gap_difference(
+    first: Profile, second: Profile, *, generator: np.random.Generator, level: float = 0.95
+) -> Interval:
+    """Interval of first minus second in (pooled OOD accuracy less in-distribution accuracy), paired as above.
+
+    Negative where the first lost more out of distribution than in distribution against the second.
+    """
+    beds = len(first.ood)
+
+    def gaps(own: Floats, other: Floats, *rates: Floats) -> Floats:
+        return first.ood_accuracy(rates[:beds]) - own - (second.ood_accuracy(rates[beds:]) - other)
+
+    arms = [first.id, second.id, *first.ood, *second.ood]
+    return interval(gaps, arms, generator=generator, level=level)
+
+
 def f_bias(
     pairs: Sequence[tuple[Profile, Profile]],
     *,

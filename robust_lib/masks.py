@@ -21,8 +21,9 @@ Mask = Bool[Tensor, "out in"]
 class MaskedLinear(nn.Module):
     """A linear layer y = x (m * W)^T + b. A mask of ones is the plain layer.
 
-    Weights outside the mask keep their stored value but neither act nor receive a gradient, so a later mask
-    may bring them back; this is how the reference magnitude pruning works (Sanh et al. 2020).
+    Weights outside the mask neither act nor receive a gradient. They stay stored (an optimiser's momentum and
+    decay may still move them), so a later mask can bring them back: this is how the reference magnitude
+    pruning works (Sanh et al. 2020).
     """
 
     mask: Tensor

@@ -64,7 +64,7 @@ def imp(
     """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
 
     Paper 1, section 3.1 and appendix A. `cubic` raises the sparsity smoothly from the end of the warm-up to two
-    warm-ups before the end, as the reference code of Sanh et al. (2020); `stepwise` prunes once, then trains, so a
+    warm-ups before the end, as the reference code of Sanh et al. (2020); `stepwise` prunes at once, then trains, so a
     chain of units (each the `start` of the next) is one iterative run that leaves every sparsity on its way.
     Sparsity 0 is the dense control: as many steps, the same frozen embeddings, nothing removed.
     """
@@ -110,6 +110,8 @@ def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.S
     if name == "stepwise":
         return partial(prune.stepwise, initial=initial, final=final)
     ramp = 1 - 3 * warmup
+    if ramp <= 0:
+        raise ValueError(f"imp: warm-up is {warmup}; a cubic schedule needs less than a third of the steps")
     return lambda progress: prune.cubic((progress - warmup) / ramp, initial=initial, final=final)
 
 

@@ -38,6 +38,9 @@ HUB = {
 }
 
 
+CONTENT = {".json", ".safetensors", ".bin", ".txt", ".model"}  # files of an encoder that say what it is
+
+
 class EncoderError(ValueError):
     """An encoder that cannot be had; the message names it and says what would help."""
 
@@ -90,9 +93,7 @@ class Encoder:
         """What the units' keys know of the encoder: a hash of its files, or the hub's commit."""
         location = self.location
         if Path(location).is_dir():
-            files = sorted(
-                file for file in Path(location).iterdir() if file.suffix in {".json", ".safetensors", ".txt"}
-            )
+            files = sorted(file for file in Path(location).iterdir() if file.suffix in CONTENT)
             identity = "".join(_sha256(file, file.stat().st_mtime_ns, file.stat().st_size) for file in files)
         else:
             identity = _hub_commit(location, self.revision)

@@ -21,12 +21,12 @@ def logits(
     precision: train.Precision = "fp32",
 ) -> Tensor:
     """Logits (examples, classes) in fp32, in the order of the examples. Dropout is off."""
-    accelerator = Accelerator(mixed_precision=train.MIXED[precision])
-    nn.Module.to(model, accelerator.device).train(False)
+    device = Accelerator().device
+    nn.Module.to(model, device).train(False)
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.inference_mode(), train.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
-            inputs = {name: batch[name].to(accelerator.device) for name in train.INPUTS if name in batch}
+            inputs = {name: batch[name].to(device) for name in train.INPUTS if name in batch}
             rows[batch["index"]] = model(**inputs).logits.float().cpu()
     model.cpu()
     return rows

@@ -31,20 +31,18 @@ def iterative_magnitude(
 ) -> Callable[[int, int], None]:
     """A hook for `train.fit`: before a step, remove the smallest weights of every matrix to the scheduled share.
 
-    Local (per matrix), on the current weights, as in paper 1 (section 3.1, appendix A). `schedule` maps the
-    share of training done to a sparsity. The masks are recomputed at most `updates` times; the reference code
-    does so at every forward pass, which costs more and selects nearly the same weights.
+    Local (per matrix), on the current weights, as in paper 1 (section 3.1, appendix A). `schedule` maps the share
+    of training done to a sparsity. Weights are chosen anew `updates` times, evenly over the training; the
+    reference code does so at every forward pass.
     """
-    current = 0.0
     last_update = -1
 
     def before_step(step: int, total: int) -> None:
-        nonlocal current, last_update
-        update = step * updates // total
-        target = schedule(step / total)
-        if target == current or (update == last_update and step < total):
+        nonlocal last_update
+        update, target = step * updates // total, schedule(step / total)
+        if update == last_update or target == 0:
             return
-        current, last_update = target, update
+        last_update = update
         masks.apply(layers, {name: masks.magnitude(layer.weight, target) for name, layer in layers.items()})
 
     return before_step

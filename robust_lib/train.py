@@ -15,7 +15,6 @@ from robust_lib import data, models
 
 Batch = Mapping[str, Tensor]
 Precision = Literal["fp32", "bf16"]
-MIXED: dict[Precision, str] = {"fp32": "no", "bf16": "bf16"}  # accelerate's names
 Loss = Callable[[Tensor, Batch], Tensor]
 CHECKED_EVERY = 32  # steps
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -52,7 +51,7 @@ def fit(
     torch.manual_seed(seed)
     order = torch.Generator().manual_seed(seed)
     names = models.labels(model)
-    accelerator = Accelerator(mixed_precision=MIXED[precision])
+    accelerator = Accelerator()
     total = epochs * math.ceil(len(encoded) / batch_size)
     optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=learning_rate, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: linear(step, total, warmup))
@@ -64,7 +63,7 @@ def fit(
     for step, batch in enumerate(batch for epoch in passes for batch in epoch):
         before_step(step, total)
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
-        with accelerator.autocast():
+        with autocast(accelerator.device, precision):
             logits = prepared(**{name: batch[name] for name in INPUTS if name in batch}).logits
         value = loss(logits.float(), batch)
         losses.append(value.detach())
@@ -77,8 +76,14 @@ def fit(
         schedule.step()
         optimizer.zero_grad()
     before_step(total, total)
-    accelerator.unwrap_model(prepared, keep_fp32_wrapper=False).cpu().eval()
+    accelerator.unwrap_model(prepared).cpu().eval()
     return torch.stack(losses).tolist() if losses else []
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """The context of a forward pass: matrix products in bf16, or nothing. Not accelerate's, which fixes one
+    precision for the whole process."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
 def linear(step: int, total: int, warmup: float) -> float:

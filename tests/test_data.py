@@ -51,8 +51,6 @@ def test_every_split_of_a_task_is_a_split_of_its_data_sets(name: str) -> None:
 
 
 def test_the_papers_conventions() -> None:
-    assert data.TASKS["fever"].ood_pooling == "testbeds"
-    assert data.TASKS["qqp"].ood_pooling == "examples"
     assert data.TASKS["mnli"].in_distribution[0].path == "mnli/validation_matched"
     assert data.Split("mnli", "hans/validation", "micro").labels == ("entailment", "non-entailment")
     assert set(data.TASKS["qqp"].testbeds[0].metrics) == {"accuracy", "f1"}

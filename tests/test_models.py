@@ -83,6 +83,13 @@ def test_the_fingerprint_follows_the_weights_the_layers_and_not_the_place(direct
     assert models.Encoder(str(elsewhere)).fingerprint() != before
 
 
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "spm.model", "vocab.txt"])
+def test_the_fingerprint_follows_every_file_that_makes_the_encoder(directory, name):
+    before = models.Encoder(str(directory)).fingerprint()
+    (directory / name).write_bytes(b"other")
+    assert models.Encoder(str(directory)).fingerprint() != before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

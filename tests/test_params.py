@@ -70,7 +70,7 @@ def test_good_parameters_pass_and_whole_numbers_become_real() -> None:
         ("train_size", True, ["train_size = True", "integer"]),
         ("learning_rate", "2e-5", ["learning_rate = '2e-5'", "write 2.0e-5"]),
         ("learning_rate", False, ["learning_rate = False", "number"]),
-        ("warmup", 1.0, ["warmup = 1.0", "less than 1"]),
+        ("warmup", 1.0, ["warmup = 1.0", "below 1/3"]),
         ("schedule", "linear", ["schedule = 'linear'", "cubic or stepwise"]),
         ("scale", "papers", ["scale = 'papers'", "did you mean paper?"]),
         ("source", "", ["source = ''", "data directory"]),
@@ -226,3 +226,13 @@ def test_any_file_is_either_a_mapping_or_refused_by_name(
     except params.ParameterError as error:
         outcome = str(error)
     assert isinstance(outcome, dict) or outcome.startswith(f"{file}: ")
+
+
+def test_only_the_papers_own_values_are_as_published() -> None:
+    paper = params.load(Path(__file__).parents[1] / "params" / "paper" / "01_robustness_study.yaml")
+    name = "01_robustness_study"
+    assert params.as_published(name, params.check(name, paper))
+    free = paper | {"seeds": [7], "source": "somewhere", "precision": "bf16"}
+    assert params.as_published(name, params.check(name, free))
+    for changed in ({"encoder": "BERT-tiny"}, {"train_size": 500}, {"epochs": 1}, {"scale": "colab"}):
+        assert not params.as_published(name, params.check(name, paper | changed))

@@ -88,13 +88,14 @@ def interval(
 # -- verdicts --------------------------------------------------------------------------------------------------
 
 
-def test_micro_never_claims_a_printed_number_and_colab_only_in_the_papers_setting() -> None:
+def test_a_printed_number_is_judged_in_the_papers_setting_alone_and_never_at_micro() -> None:
     ours = interval(59.8, 58, 61)
     assert report.verdict(59.8, ours, 2.4, "micro", same_setting=True) == "not comparable at this scale"
     assert report.verdict(59.8, ours, 2.4, "colab") == "not comparable at this scale"
     assert report.verdict(59.8, ours, 2.4, "colab", same_setting=True) == "reproduced"
-    assert report.verdict(59.8, ours, 2.4, "paper") == "reproduced"
-    assert report.verdict(99.8, ours, 2.4, "paper") == "differs"
+    assert report.verdict(59.8, ours, 2.4, "paper", same_setting=True) == "reproduced"
+    assert report.verdict(59.8, ours, 2.4, "paper") == "not comparable at this scale"
+    assert report.verdict(99.8, ours, 2.4, "paper", same_setting=True) == "differs"
 
 
 def test_the_interval_is_widened_as_the_formula_says() -> None:
@@ -104,21 +105,32 @@ def test_the_interval_is_widened_as_the_formula_says() -> None:
         low, high = 60 - math.hypot(3, w) - 0.05, 60 + math.hypot(4, w) + 0.05
         for printed, expected in ((low + 0.01, "reproduced"), (low - 0.01, "differs")):
             given = interval(60.0, 57.0, 64.0, seeds)
-            assert report.verdict(printed, given, 2.0, "paper", runs=runs, rounding=0.05) == expected
+            assert (
+                report.verdict(printed, given, 2.0, "paper", same_setting=True, runs=runs, rounding=0.05)
+                == expected
+            )
         assert (
-            report.verdict(high + 0.01, interval(60, 57, 64, seeds), 2.0, "paper", runs=runs, rounding=0.05)
+            report.verdict(
+                high + 0.01,
+                interval(60, 57, 64, seeds),
+                2.0,
+                "paper",
+                same_setting=True,
+                runs=runs,
+                rounding=0.05,
+            )
             == "differs"
         )
-    assert report.verdict(57.0, ours, 0.0, "paper") == "reproduced"
-    assert report.verdict(56.99, ours, 0.0, "paper") == "differs"
+    assert report.verdict(57.0, ours, 0.0, "paper", same_setting=True) == "reproduced"
+    assert report.verdict(56.99, ours, 0.0, "paper", same_setting=True) == "differs"
 
 
 def test_unknown_seed_noise_confirms_but_does_not_refute() -> None:
     ours = interval(60.0, 57.0, 64.0)
-    assert report.verdict(58.0, ours, math.nan, "paper") == "reproduced"
-    assert report.verdict(50.0, ours, math.nan, "paper") == "not comparable at this scale"
+    assert report.verdict(58.0, ours, math.nan, "paper", same_setting=True) == "reproduced"
+    assert report.verdict(50.0, ours, math.nan, "paper", same_setting=True) == "not comparable at this scale"
     assert (
-        report.verdict(1.1, interval(math.nan, -math.inf, math.inf), 0.1, "paper")
+        report.verdict(1.1, interval(math.nan, -math.inf, math.inf), 0.1, "paper", same_setting=True)
         == "not comparable at this scale"
     )
 
@@ -137,6 +149,11 @@ def test_a_claim_is_told_by_where_its_interval_lies(low: float, high: float, abo
     ours = interval(1.0, low, high)
     assert report.claim_verdict(ours, above=1) == above
     assert report.claim_verdict(ours, below=1) == below
+
+
+def test_a_claim_is_not_told_by_one_training() -> None:
+    assert report.claim_verdict(interval(1.1, 1.05, 1.2, 1), above=1) == "cannot be told"
+    assert report.claim_verdict(interval(1.1, 1.05, 1.2, 2), above=1) == "holds"
 
 
 def test_a_claim_needs_one_boundary_and_a_defined_quantity() -> None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from robust_lib import data, losses, masks, predict, train
 
@@ -93,10 +94,46 @@ def test_frozen_parameters_and_masked_weights_stay(model, encoded):
     layers = masks.wrap(model)
     keep = {name: masks.magnitude(layer.weight, 0.5) for name, layer in layers.items()}
     masks.apply(layers, keep)
+    hidden = {name: layer.weight.detach()[~keep[name]].clone() for name, layer in layers.items()}
     train.fit(model, encoded, ce, epochs=2, **SETTINGS)
-    masks.unwrap(model)
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, before)
-    assert all(not linear.weight[~keep[name]].any() for name, linear in masks.encoder_linears(model).items())
+    # Masked from the start, they have neither gradient nor momentum: without decay they are what they were.
+    assert all(torch.equal(layer.weight[~keep[name]], hidden[name]) for name, layer in layers.items())
+    assert not any(torch.equal(layer.weight[keep[name]], before) for name, layer in layers.items())
+
+
+def test_the_optimiser_is_given_the_scheduled_rate_and_clipped_gradients(model, encoded):
+    rates, norms = [], []
+
+    def note(optimizer, *_):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        rates.append(optimizer.param_groups[0]["lr"])
+        norms.append(torch.stack([p.grad.norm() for p in parameters]).norm().item())
+
+    def steep(logits, batch):
+        return 1000 * ce(logits, batch)
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        train.fit(model, encoded, steep, epochs=2, warmup=0.25, clip=0.5, **SETTINGS)
+    finally:
+        hook.remove()
+    assert rates == pytest.approx(
+        [SETTINGS["learning_rate"] * train.linear(step, 16, 0.25) for step in range(16)]
+    )
+    assert norms == pytest.approx([0.5] * 16, rel=1e-3)
+
+
+def test_precision_can_change_within_one_process(model, encoded):
+    twin = copy.deepcopy(model)
+    train.fit(model, encoded, ce, epochs=2, precision="fp32", **SETTINGS)
+    train.fit(twin, encoded, ce, epochs=2, precision="bf16", **SETTINGS)
+    assert {parameter.dtype for parameter in twin.parameters()} == {torch.float32}
+    exact = predict.logits(twin, encoded, precision="fp32")
+    rounded = predict.logits(twin, encoded, precision="bf16")
+    assert rounded.dtype == torch.float32
+    assert not torch.equal(exact, rounded)
+    torch.testing.assert_close(exact, rounded, atol=0.1, rtol=0.1)
 
 
 def test_vectors_do_not_decay_and_matrices_do(model, encoded):

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
 
 class DataError(ValueError):
@@ -29,9 +28,8 @@ class TestBed:
 class Task:
     """What is learned from `train` and where it is measured.
 
-    The first in-distribution test bed is the papers' "DEV". `ood_pooling` says how several beds out of
-    distribution make the one number that enters F_bias: the mean of the beds' accuracies ("testbeds") or
-    the accuracy over all their examples ("examples").
+    The first in-distribution test bed is the papers' "DEV". How several beds out of distribution make one
+    number is `metrics.POOL`.
     """
 
     text: tuple[str, ...]
@@ -39,7 +37,6 @@ class Task:
     train: str
     in_distribution: tuple[TestBed, ...]
     out_of_distribution: tuple[TestBed, ...] = ()
-    ood_pooling: Literal["testbeds", "examples"] = "testbeds"
 
     @property
     def testbeds(self) -> tuple[TestBed, ...]:
@@ -98,7 +95,6 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             in_distribution=(TestBed("fever/dev"),),
             # Sym1 is v0.1 "generated" (717) and Sym2 the test part of v0.2 (712); paper 1 says 712 for both.
             out_of_distribution=(TestBed("fever_symmetric/v1_generated"), TestBed("fever_symmetric/v2_test")),
-            ood_pooling="testbeds",
         ),
         "qqp": Task(
             text=("sentence1", "sentence2"),
@@ -109,8 +105,6 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 TestBed("paws_wiki/test", _PARAPHRASE_METRICS),
                 TestBed("paws_qqp/dev_and_test", _PARAPHRASE_METRICS),
             ),
-            # 8,000 PAWS-wiki examples beside 677 of PAWS-qqp: paper 1's F_bias comes out only so.
-            ood_pooling="examples",
         ),
         "sst2": Task(("sentence",), SENTIMENT, "sst2/train", (TestBed("sst2/validation"),)),
         "imdb": Task(("text",), SENTIMENT, "imdb/train", (TestBed("imdb/test"),)),

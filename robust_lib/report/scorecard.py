@@ -61,8 +61,8 @@ def verdict(
 ) -> str:
     """What became of a printed number. All in the unit of the printed one.
 
-    "not comparable at this scale": always at micro; at colab unless `same_setting`, that is encoder, data
-    and test set are the paper's. Else "reproduced" if the printed value lies within
+    "not comparable at this scale": always at micro; elsewhere unless `same_setting`, that is the paper's
+    encoder, data and hyper-parameters (`params.as_published`). Else "reproduced" if the printed value lies within
 
         value - sqrt((value - low)^2 + w^2) - rounding  ...  value + sqrt((high - value)^2 + w^2) + rounding
         w = z(level) * seed_noise_sd * sqrt(1 / runs + [seeds = 1])
@@ -72,7 +72,7 @@ def verdict(
     there is only one. `rounding` is half a unit of the last printed place. An unknown seed_noise_sd (NaN)
     can confirm but not refute: where it would be "differs", nothing can be compared.
     """
-    if scale == "micro" or (scale == "colab" and not same_setting) or math.isnan(ours.value):
+    if scale == "micro" or not same_setting or math.isnan(ours.value):
         return "not comparable at this scale"
     known = 0.0 if math.isnan(seed_noise_sd) else seed_noise_sd
     z = float(stats.norm.ppf((1 + ours.level) / 2))
@@ -86,13 +86,14 @@ def verdict(
 def claim_verdict(ours: Interval, *, above: float | None = None, below: float | None = None) -> str:
     """Whether a quantity is above (or below) a boundary: "holds" if the whole interval is, "does not hold" if none
     of it is, "cannot be told" if it spans the boundary, is unbounded on that side, or the quantity is
-    undefined.
+    undefined; and always on one seed. A claim speaks of a method, and one training leaves the spread between
+    trainings unknown, which is as large as most differences the papers print (`published.seed_noise`).
 
     Give one of the two. A value exactly on the boundary is neither above nor below it.
     """
     if (above is None) == (below is None):
         raise ValueError(f"a claim has one boundary: above is {above}, below is {below}")
-    if math.isnan(ours.value):
+    if math.isnan(ours.value) or ours.seeds < 2:
         return "cannot be told"
     if above is not None:
         inside, outside = ours.low > above, ours.high <= above
