@@ -121,7 +121,7 @@ for task in p.tasks:
     )
     for split in (train, *(data.Split(task, testbed, p.source, p.test_size) for testbed in beds[task])):
         frame = split.frame()
-        print(f"{split.path}: {len(frame):,} examples, {dict(frame['label'].value_counts())}")
+        print(f"{split.path}: {len(frame):,} examples, {frame['label'].value_counts().to_dict()}")
         print("    " + " | ".join(f"{column}: {frame[column].iloc[0]}" for column in (*split.text, "label")))
 
 # %% [markdown]
