@@ -71,6 +71,12 @@ class TestResults:
         pd.testing.assert_frame_equal(back.drop(columns="answers"), frame.drop(columns="answers"))
         assert [list(item) for item in back["answers"]] == frame["answers"].tolist()
 
+    def test_frame_without_rows_or_with_numbered_columns(self, store: runs.Store) -> None:
+        pd.testing.assert_frame_equal(
+            kept(store, pd.DataFrame({0: ["a"], 1: [0.5]}), "a"), pd.DataFrame({0: ["a"], 1: [0.5]})
+        )
+        assert kept(store, pd.DataFrame({"a": []}), "b").shape == (0, 1)
+
     def test_tensors_also_when_they_share_memory(self, store: runs.Store) -> None:
         weight = torch.arange(6.0).reshape(2, 3)
         tensors = {

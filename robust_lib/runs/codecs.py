@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -23,11 +22,7 @@ def write(value: Any, directory: Path) -> str:
     Models and tensors lose their device and keep their dtype. Raises ResultError naming what cannot be kept.
     """
     if _is_frame(value):
-        # Dictionaries pay for strings; for logits they take most of the time and give nothing.
-        repeated = [name for name, kind in value.dtypes.items() if kind.kind not in "fiu"]
-        buffer = io.BytesIO()  # pyarrow's own file output waits for a thread
-        value.to_parquet(buffer, use_dictionary=repeated)
-        (directory / "frame.parquet").write_bytes(buffer.getbuffer())
+        _write_frame(value, directory)
         return "frame"
     if hasattr(value, "save_pretrained"):
         _write_model(value, directory)
@@ -66,6 +61,17 @@ def _is_tensors(value: Any) -> bool:
     if torch is None or not isinstance(value, dict) or not value:
         return False
     return all(isinstance(name, str) and isinstance(item, torch.Tensor) for name, item in value.items())
+
+
+def _write_frame(frame: Any, directory: Path) -> None:
+    import pyarrow
+    from pyarrow import parquet
+
+    # Dictionaries pay for strings; for logits they take most of the time and give nothing.
+    repeated = [str(name) for name, kind in frame.dtypes.items() if kind.kind not in "fiu"]
+    buffer = pyarrow.BufferOutputStream()  # its own file output waits for a thread
+    parquet.write_table(pyarrow.Table.from_pandas(frame, nthreads=1), buffer, use_dictionary=repeated)
+    (directory / "frame.parquet").write_bytes(buffer.getvalue())
 
 
 def _write_tensors(tensors: dict[str, Any], directory: Path) -> None:

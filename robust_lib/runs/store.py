@@ -12,7 +12,6 @@ import shutil
 import sys
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,24 +270,15 @@ def _check_files(directory: Path, meta: dict[str, Any]) -> None:
 
 
 def _seal(directory: Path, meta: dict[str, Any]) -> None:
-    """Add size and sha256 of a directory's files to its meta, write that, and force everything to disk."""
-    files = sorted(path for path in directory.rglob("*") if path.is_file())
-    with ThreadPoolExecutor(
-        len(files) + 1
-    ) as pool:  # the disk waits while the files are hashed, and once for all
-        flushed = [pool.submit(_flush, file) for file in files]
-        meta["files"] = {
-            file.relative_to(directory).as_posix(): {
-                "bytes": file.stat().st_size,
-                "sha256": _file_digest(file),
-            }
-            for file in files
-        }
-        meta["checksum"] = _text_digest(_as_json(meta))
-        (directory / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
-        flushed.append(pool.submit(_flush, directory / _META))
-        for flush in flushed:
-            flush.result()
+    """Add size and sha256 of a directory's files to its meta, write that too, and force everything to disk."""
+    meta["files"] = {}
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        _flush(file)
+        name = file.relative_to(directory).as_posix()
+        meta["files"][name] = {"bytes": file.stat().st_size, "sha256": _file_digest(file)}
+    meta["checksum"] = _text_digest(_as_json(meta))
+    (directory / _META).write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    _flush(directory / _META)
 
 
 def _flush(path: Path) -> None:
