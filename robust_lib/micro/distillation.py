@@ -21,7 +21,7 @@ def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTra
     steps = steps or encoder.steps
     teacher = BertForPreTraining.from_pretrained(family.directory(encoder.teacher), dtype=torch.float32)
     student, words = initial(encoder, teacher), tokenizer.build()
-    adam, rate = pretraining.optimiser(student, steps)
+    adam, rate = pretraining.optimiser(student, encoder.learning_rate, steps)
     objective = distilbert if encoder.objective == "distilbert" else minilm
     meter = Meter()
     for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=True):

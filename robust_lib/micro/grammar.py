@@ -358,7 +358,7 @@ KINDS: dict[str, Callable[[Draws, Domain], Scene]] = {
     "adverb": adverb_scene,
     "negated": negated_scene,
 }
-# Measured to let a 4 x 128 encoder learn the training distribution in 14,000 examples seen.
+# No kind dominates, pairs have about 17 tokens, and a negated premise stays rarer than a negated hypothesis.
 KIND_WEIGHTS: dict[str, float] = {
     "active": 10, "passive": 10, "prepositional": 16, "relative": 16, "participle": 4, "conjunction": 12, "object": 6,
     "factual": 8, "open": 8, "knowledge": 12, "adverb": 3, "negated": 10,
