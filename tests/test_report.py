@@ -564,3 +564,11 @@ def test_a_run_adds_to_its_manifest_and_another_starts_anew(tmp_path: Path) -> N
 def test_an_output_needs_a_plain_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'Table 1': use lower-case"):
         report.save(tmp_path / "a", {"Table 1": pd.DataFrame()}, about=ABOUT)
+
+
+def test_a_manifest_names_folders_without_where_they_lay(tmp_path: Path) -> None:
+    places = {"scale": "colab", "source": str(tmp_path / "data"), "encoder": "~/minilm", "train_size": 64}
+    report.save(tmp_path / "a", {"table_1": pd.DataFrame({"x": [1]})}, about=ABOUT | {"parameters": places})
+    kept = json.loads((tmp_path / "a" / "manifest.json").read_text())["parameters"]
+    assert kept == {"scale": "colab", "source": "data", "encoder": "minilm", "train_size": 64}
+    assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
