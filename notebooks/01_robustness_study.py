@@ -155,7 +155,7 @@ table = report.robustness_table(
     same_setting=params.as_published("01_robustness_study", p),
     parameters=left,
 )
-outputs = {"table_1": table, "accuracies": compare.tidy(found, model=p.encoder)}
+outputs = {"table_1": table, "accuracies": compare.tidy(found, model=p.encoder.rpartition("/")[2])}
 report.save(run.directory, outputs, about=run.record)
 table
 
