@@ -81,6 +81,13 @@ def dies(*, folder: str, times: int) -> str:
     return "survived"
 
 
+def torch_threads(*, folder: str, name: str) -> int:
+    note(folder, name)
+    import torch
+
+    return torch.get_num_threads()
+
+
 def waits(*, folder: str, name: str, seconds: float) -> str:
     note(folder, name)
     time.sleep(seconds)

@@ -66,6 +66,15 @@ class TestResults:
         assert set(work.executed(tmp_path).values()) == {1}
         assert len(work.workers(tmp_path)) <= int(workers)
 
+    def test_a_worker_has_one_torch_thread(
+        self, run: runs.Run, work: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ROBUST_WORKERS", "2")
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+        assert run.collect(
+            [runs.unit(work.torch_threads, folder=str(tmp_path), name=name) for name in "ab"]
+        ) == [1, 1]
+
     def test_a_finished_unit_needs_nothing_of_what_it_was_made_from(
         self, run: runs.Run, work: ModuleType, tmp_path: Path
     ) -> None:

@@ -112,6 +112,10 @@ def test_a_kill_in_the_middle_of_a_write_leaves_nothing_that_is_used(launch: Lau
     assert [unit in store for unit in units] == [True, True, False]
     assert os.listdir(store.path / "partial")[0].startswith(units[2].key)
     again = launch(f"frames-{rows}")
+    until(lambda: units[2] in store, "the large frame in its place")
+    again.send_signal(signal.SIGSTOP)
+    assert store.verify() == []  # what can be seen is there completely, at any moment
+    again.send_signal(signal.SIGCONT)
     assert result(again) == [10, 20, rows]
     assert os.listdir(store.path / "partial") == []
     assert not (store.path / "damaged").exists()

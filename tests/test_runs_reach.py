@@ -49,6 +49,11 @@ def roundness():
 def shadowed(add, constants):
     return [TABLE for TABLE in (add, constants)]
 
+def local(values):
+    for add in values:
+        scaled = add
+    return scaled
+
 def lazily(a):
     from toy import shapes
     return shapes.twice(a)
@@ -112,7 +117,7 @@ def passed_on(values):
 ALL = [
     *(
         f"toy.sums:{name}"
-        for name in ["add", "scaled", "shared", "area", "roundness", "shadowed", "lazily", "outer"]
+        for name in ["add", "scaled", "shared", "area", "roundness", "shadowed", "local", "lazily", "outer"]
     ),
     *(f"toy.whole:{name}" for name in ["by_name", "exported", "passed_on"]),
 ]
