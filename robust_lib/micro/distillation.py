@@ -22,9 +22,10 @@ def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTra
     teacher = BertForPreTraining.from_pretrained(family.directory(encoder.teacher), dtype=torch.float32)
     student, words = initial(encoder, teacher), tokenizer.build()
     adam, rate = pretraining.optimiser(student, encoder.learning_rate, steps)
-    objective = distilbert if encoder.objective == "distilbert" else minilm
+    grown = encoder.objective == "distilbert"  # starts from layers that copy; a fresh stack learns it first
+    objective = distilbert if grown else minilm
     meter = Meter()
-    for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=True):
+    for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=grown):
         loss, guesses, relation = objective(student, teacher, batch)
         pretraining.step(student, loss, adam, rate)
         meter.add(guesses, relation, batch)

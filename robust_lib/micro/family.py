@@ -30,7 +30,7 @@ FAMILY: dict[str, Encoder] = {
     "micro-mini": Encoder(4, 64, 2, steps=2000),
     "micro-tiny": Encoder(2, 64, 2, steps=2000),
     "micro-distil": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="distilbert"),
-    "micro-minilm": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="minilm"),
+    "micro-minilm": Encoder(2, 128, 4, teacher="micro-base", objective="minilm"),
 }
 
 
