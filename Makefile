@@ -41,7 +41,7 @@ notebook: $(VENV)/installed  ## one notebook: NB=01_robustness_study SCALE=colab
 bench: $(VENV)/installed  ## speed and memory, as ratios measured interleaved
 	@for bench in benchmarks/*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
-check: $(VENV)/installed  ## ruff, mypy and the notebook pairs
+check: $(VENV)/installed  ## ruff and mypy
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 clean:  ## runs/ and caches (the store too); the environment stays
