@@ -21,7 +21,7 @@ def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTra
     steps = steps or encoder.steps
     teacher = BertForPreTraining.from_pretrained(family.directory(encoder.teacher), dtype=torch.float32)
     student, words = initial(encoder, teacher), tokenizer.build()
-    adam, rate = pretraining.optimiser(student, encoder.learning_rate, steps)
+    adam, rate = pretraining.optimiser(student, steps)
     grown = encoder.objective == "distilbert"  # starts from layers that copy; a fresh stack learns it first
     objective = distilbert if grown else minilm
     meter = Meter()

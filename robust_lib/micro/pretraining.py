@@ -20,6 +20,7 @@ from robust_lib.micro.draws import Draws
 from robust_lib.micro.family import POSITIONS, Encoder
 
 BATCH = 128
+LEARNING_RATE = 1e-3
 WARM_UP = 0.08  # share of the steps; then linear to zero
 MASKED = 0.15  # share of the tokens, all replaced by [MASK]
 POOL = 8  # batches drawn together and sorted by length
@@ -128,10 +129,10 @@ def word_logits(model: BertForPreTraining, states: Tensor, places: Tensor) -> Te
 
 
 def optimiser(
-    model: nn.Module, learning_rate: float, steps: int
+    model: nn.Module, steps: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
     """AdamW with linear warm-up and decay."""
-    adam = torch.optim.AdamW(model.parameters(), lr=learning_rate, betas=(0.9, 0.98), weight_decay=0.01)
+    adam = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01)
     warm = max(1, int(WARM_UP * steps))
     rate = torch.optim.lr_scheduler.LambdaLR(
         adam, lambda s: min((s + 1) / warm, (steps - s) / (steps - warm))
@@ -147,7 +148,7 @@ def pretrain(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreT
     """
     steps = steps or encoder.steps
     model, words = fresh(encoder, encoder.seed), tokenizer.build()
-    adam, rate = optimiser(model, encoder.learning_rate, steps)
+    adam, rate = optimiser(model, steps)
     meter = Meter()
     for batch in batches(Draws("pretraining", encoder.seed), steps, words):
         out = model.bert(**batch.inputs)
