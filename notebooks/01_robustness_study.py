@@ -147,15 +147,17 @@ model = models.Encoder(p.encoder).classifier(data.TASKS[p.tasks[0]].labels, seed
 weights, whole = models.Encoder(p.encoder).weights(), sum(models.parameter_counts(model).values())
 left = {("pruned", sparsity): (whole - sparsity * weights) / 1e6 for sparsity in p.sparsities}
 left |= {("control", sparsity): whole / 1e6 for sparsity in p.sparsities} | {("dense", 0.0): whole / 1e6}
+name = p.encoder.rpartition("/")[2]
 table = report.robustness_table(
     found,
     report.pruning_rows(p.sparsities),
     printed=published.table(1, "Table 1"),
     scale=p.scale,
+    setting=f"encoder {name}, source {p.source.rpartition('/')[2]}, HANS by {p.merge}",
     same_setting=params.as_published("01_robustness_study", p),
     parameters=left,
 )
-outputs = {"table_1": table, "accuracies": compare.tidy(found, model=p.encoder.rpartition("/")[2])}
+outputs = {"table_1": table, "accuracies": compare.tidy(found, model=name)}
 report.save(run.directory, outputs, about=run.record)
 table
 

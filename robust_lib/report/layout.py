@@ -39,12 +39,14 @@ class Table:
     """A table in the paper's layout: each cell our value, its interval, the printed value and its verdict.
 
     `records` as in `scorecard`, in reading order; cells that the paper does not print have printed and
-    verdict None. `units` of the columns, in their order: percent, ratio or million.
+    verdict None. `units` of the columns, in their order: percent, ratio or million. `setting` says what it was
+    measured on: encoder, data, conventions.
     """
 
     title: str
     records: tuple[Record, ...]
     units: Mapping[str, str]
+    setting: str = ""
 
     @property
     def scored(self) -> list[Record]:
@@ -98,8 +100,8 @@ class Table:
         marks = ", ".join(f"{MARKS[one]} {one}" for one in told)
         seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
         return (
-            f"Scale {self.records[0]['scale']}, training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % "
-            f"interval], then the paper's value behind its verdict ({marks}). A limit `?` is unbounded."
+            f"Scale {self.records[0]['scale']}{', ' * bool(self.setting)}{self.setting}; training seeds: "
+            f"{' to '.join(map(str, seeds))}. A cell: ours [95 % interval], then the paper's value behind its verdict ({marks}). A limit `?` is unbounded."
         )
 
 

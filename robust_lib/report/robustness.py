@@ -43,6 +43,7 @@ def robustness_table(
     *,
     printed: pd.DataFrame,
     scale: Scale,
+    setting: str = "",
     same_setting: bool = False,
     parameters: Mapping[tuple[str, float], float] | None = None,
     reference: tuple[str, float] = ("dense", 0.0),
@@ -53,7 +54,7 @@ def robustness_table(
 
     `printed` is `published.table(1, "Table 1")`; a column is the paper's where task, metric and test bed
     are, and any other test bed is a column of its own. `parameters`: millions of them by (method,
-    sparsity). `same_setting` as in `verdict`. Every interval has a fresh generator of the same `seed`, so
+    sparsity). `setting` as in `Table`, `same_setting` as in `verdict`. Every interval has a fresh generator of the same `seed`, so
     that a further row moves no other.
     """
     theirs = printed.to_dict("records")
@@ -77,7 +78,7 @@ def robustness_table(
         return record(paper, item, cell.row, cell.column, value, cell.ours, scale, judged)
 
     units = {cell.column: cell.unit for cell in sorted(cells, key=lambda cell: cell.position)}
-    return Table(f"Paper {paper}, {item}: {protocol['caption']}", tuple(map(told, cells)), units)
+    return Table(f"Paper {paper}, {item}: {protocol['caption']}", tuple(map(told, cells)), units, setting)
 
 
 @dataclass(frozen=True)
