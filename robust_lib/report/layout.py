@@ -99,9 +99,10 @@ class Table:
         told = [one for one in CELL_VERDICTS if any(entry["verdict"] == one for entry in self.records)]
         marks = ", ".join(f"{MARKS[one]} {one}" for one in told)
         seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
+        setting = ", ".join(filter(None, [f"Scale {self.records[0]['scale']}", self.setting]))
         return (
-            f"Scale {self.records[0]['scale']}{', ' * bool(self.setting)}{self.setting}; training seeds: "
-            f"{' to '.join(map(str, seeds))}. A cell: ours [95 % interval], then the paper's value behind its verdict ({marks}). A limit `?` is unbounded."
+            f"{setting}; training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % interval], then the "
+            f"paper's value behind its verdict ({marks}). A limit `?` is unbounded."
         )
 
 

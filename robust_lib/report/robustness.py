@@ -54,8 +54,8 @@ def robustness_table(
 
     `printed` is `published.table(1, "Table 1")`; a column is the paper's where task, metric and test bed
     are, and any other test bed is a column of its own. `parameters`: millions of them by (method,
-    sparsity). `setting` as in `Table`, `same_setting` as in `verdict`. Every interval has a fresh generator of the same `seed`, so
-    that a further row moves no other.
+    sparsity). `setting` as in `Table`, `same_setting` as in `verdict`. Every interval has a fresh generator
+    of the same `seed`, so that a further row moves no other.
     """
     theirs = printed.to_dict("records")
     study = _Study(profiles, reference, _column_names(theirs), parameters or {}, seed)

@@ -30,6 +30,9 @@ from robust_lib.runs.source import (
 
 # This package decides when a function runs, never what it returns.
 MACHINERY = __name__.rpartition(".")[0]
+# What the micro world hands to others, examples and weights, enters keys by its content: the `fingerprint()` of
+# splits and encoders. Its code counts for its own functions alone.
+CONTENT = f"{__name__.partition('.')[0]}.micro"
 WHOLE = "*"
 
 Scope = dict[str, "Imported | None"]
@@ -71,10 +74,15 @@ def _closure(root: Definition) -> tuple[str, frozenset[str]]:
         definition = waiting.pop()
         if definition not in reached:
             reached[definition], found = _read_definition(definition)
-            waiting.extend(found)
+            inside = _is_content(definition)
+            waiting.extend(item for item in found if inside or not _is_content(item))
     lines = sorted(f"{item.module}:{item.name}={digest}" for item, digest in reached.items())
     digest = hashlib.sha256("\n".join(lines).encode()).hexdigest()
     return digest, frozenset(item.module for item in reached)
+
+
+def _is_content(definition: Definition) -> bool:
+    return (definition.module + ".").startswith(CONTENT + ".")
 
 
 @functools.cache
