@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from robust_lib import __main__ as program
+from robust_lib import params
 
 STUDY = "01_robustness_study"
 WORLD = "00_micro_world"
@@ -174,7 +175,8 @@ def test_a_directory_without_notebooks_is_named(
 def test_a_failing_notebook_is_reported_and_stops_no_other(
     home: Path, capfd: pytest.CaptureFixture[str], line: str, said: list[str]
 ) -> None:
-    tagged = '# %% tags=["parameters"]\nscale = "micro"\nsource = "micro"\nseeds = [0]\n\n'
+    values = params.defaults(Path(__file__).parents[1] / "notebooks" / f"{WORLD}.py")
+    tagged = '# %% tags=["parameters"]\n' + "".join(f"{name} = {value!r}\n" for name, value in values.items())
     write(home, WORLD, f"{tagged}# %%\nimport os\n{line}\n")
     assert program.main(["reproduce"]) == 1
     shown = capfd.readouterr()
@@ -235,7 +237,7 @@ def test_papermill_by_hand_is_checked_as_well(home: Path) -> None:
     done = by_hand(home, "-p", "trainsize", "2000", "-p", "warmup", "1.5")
     assert done.returncode == 1
     assert "trainsize = 2000: no such parameter; did you mean train_size?" in done.stderr
-    assert "warmup = 1.5: should be less than 1" in done.stderr
+    assert "warmup = 1.5: should be less than 0.333" in done.stderr
 
 
 def test_the_scorecard_is_summed_up_or_said_to_be_missing(
