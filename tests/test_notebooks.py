@@ -104,6 +104,9 @@ def test_a_paper_file_names_every_parameter(file: Path) -> None:
 
 # Values over the tagged cells that make a notebook run in seconds here; `make reproduce` runs them as they are.
 THINNED: dict[str, dict[str, Any]] = {
+    "00_micro_world": {
+        "encoders": ["micro-tiny"], "tasks": ["mnli"], "train_size": 64, "test_size": 60, "epochs": 1,
+    },
     "01_robustness_study": {
         "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4], "epochs": 1,
     },
