@@ -50,7 +50,7 @@ def _contents(name: str, output: Output) -> dict[str, bytes]:
     if isinstance(output, Figure):
         return {f"{name}.{kind}": _drawn(output, kind) for kind in ("png", "svg")}
     if isinstance(output, pd.DataFrame):
-        head, body = [str(c) for c in output.columns], output.astype(str).to_numpy().tolist()
+        head, body = [str(c) for c in output.columns], output.map(str).to_numpy().tolist()
         frame, text = output, pipes(head, body)
     else:
         frame, text = pd.DataFrame(list(output.records), columns=list(KEYS)), repr(output)
