@@ -181,7 +181,7 @@ for (task, method, _), profile in found.items():
 table = pd.DataFrame(rows, columns=["task", "test bed", "model", "accuracy", "low", "high", "seed sd"]).round(
     1
 )
-report.save(run.directory, {"accuracies": table, "family": family}, about=run.record)
+report.save(run.directory, {"table_accuracies": table, "family": family}, about=run.record)
 table
 
 # %% [markdown]
