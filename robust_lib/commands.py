@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
@@ -82,8 +83,10 @@ def accept(scale: str) -> int:
     Pictures go as PNG alone, and neither executed notebooks nor run records: they stay with the run.
     """
     source, target = outputs(scale), runs.home() / "figures" / scale
-    kept = [path for path in sorted(source.glob("*/*")) if path.suffix in {".png", ".csv", ".md"}]
-    kept += [*sorted(source.glob("*/manifest.json")), *source.glob("scorecard.json")]
+    kept = [*source.glob("*/manifest.json"), *source.glob("scorecard.json")]
+    for manifest in list(source.glob("*/manifest.json")):  # lists what the last run left, and nothing older
+        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        kept += [manifest.parent / name for name in listed if not name.endswith(".svg")]
     if not kept:
         print(f"nothing to accept: {source} holds no tables and no figures")
         return 1

@@ -272,8 +272,10 @@ def test_accepted_results_are_copied_whole_and_replace_the_old(
     assert "nothing to accept" in capsys.readouterr().out
     made = home / "runs" / "micro" / STUDY
     made.mkdir(parents=True)
-    for name in ("table_1.csv", "table_1.md", "figure.png", "figure.svg", "manifest.json", "run.json"):
+    listed = ("table_1.csv", "table_1.md", "figure.png", "figure.svg")
+    for name in (*listed, "of_an_older_run.csv", "run.json"):
         (made / name).write_text(name)
+    (made / "manifest.json").write_text(json.dumps({"files": dict.fromkeys(listed)}))
     (made.parent / "scorecard.json").write_text("[]")
     stale = home / "figures" / "micro" / "stale.png"
     stale.parent.mkdir(parents=True)
