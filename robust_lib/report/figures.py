@@ -38,8 +38,8 @@ STYLE: dict[Any, Any] = {
 def id_ood_figure(points: pd.DataFrame) -> Figure:
     """In-distribution against OOD accuracy, a panel for each task: pruned models and their dense controls.
 
-    Crosses are the intervals, the line follows growing sparsity, the dotted one is an even guess among the OOD
-    labels.
+    Crosses are the intervals, numbers the percent of weights removed (of the pruned model that a control is
+    for), the line follows growing sparsity, the dotted one is an even guess among the OOD labels.
     """
     with plt.rc_context(STYLE):
         figure, panels = _panels(points, height=4.3)
@@ -117,15 +117,13 @@ def _crosses(axis: Axes, arm: pd.DataFrame, method: str) -> None:
         elinewidth=1,
         alpha=0.4,
     )
+    size = 6 if method == "dense" else 13
     axis.plot(
-        x, y, marker, color=colour, markersize=6, markeredgecolor="white", markeredgewidth=0.6, label=label
+        x, y, marker, color=colour, markersize=size, markeredgecolor="white", markeredgewidth=0.6, label=label
     )
-    if method == "pruned":
+    if method != "dense":  # the sparsity inside the point: beside it, numbers of close points would collide
         for at_x, at_y, sparsity in zip(x, y, arm["sparsity"], strict=True):
-            text = f"{100 * sparsity:g}%"
-            axis.annotate(
-                text, (at_x, at_y), xytext=(5, -11), textcoords="offset points", color=colour, size=8
-            )
+            axis.text(at_x, at_y, f"{100 * sparsity:g}", color="white", size=7, ha="center", va="center")
 
 
 def _spans(arm: pd.DataFrame, where: str) -> NDArray[np.float64]:
