@@ -31,7 +31,11 @@ def encoder() -> transformers.PreTrainedModel:
     small = {"hidden_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 512}
     shape = {} if torch.cuda.is_available() else small
     torch.manual_seed(0)
-    return transformers.BertForSequenceClassification(transformers.BertConfig(**shape, num_labels=3))
+    names = dict(enumerate(LABELS))
+    config = transformers.BertConfig(
+        **shape, id2label=names, label2id={label: i for i, label in names.items()}
+    )
+    return transformers.BertForSequenceClassification(config)
 
 
 def examples(count: int) -> data.Encoded:
@@ -109,6 +113,7 @@ def run(peer: str, model: transformers.PreTrainedModel, encoded: data.Encoded) -
             train_dataset=Rows(encoded),
             data_collator=lambda rows: collate(rows, None if grouped else 128),
         )
+        peer_trainer.remove_callback(transformers.PrinterCallback)
         peer_trainer.train()
 
 
@@ -131,6 +136,8 @@ def main() -> None:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
         print(torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else used)
         return
+    # First: a process starts with the peak of the one that started it.
+    memory = {peer: peak(peer, options.examples) for peer in PEERS}
     torch.set_num_threads(1)
     model = encoder()
     seconds = {peer: [] for peer in PEERS}
@@ -140,7 +147,6 @@ def main() -> None:
             run(peer, model, encoded)
             seconds[peer].append(time.perf_counter() - start)
     ours = np.array(seconds["ours"][1:])  # the first round warms up
-    memory = {peer: peak(peer, options.examples) for peer in PEERS}
     print(f"fine-tuning on {options.examples} pairs, {options.rounds} rounds interleaved")
     print(f"{'':26}{'pairs/s':>8}{'time of ours':>14}{'(range)':>14}{'peak MiB':>10}{'of ours':>9}")
     for peer in PEERS:

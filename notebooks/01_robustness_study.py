@@ -48,9 +48,18 @@ precision = "fp32"
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# The parameters are judged before anything runs; the run records what it was made with.
+# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
+# records what it was made with.
 
 # %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
+    source_of = "git+https://github.com/robust-lib/robust-lib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
+
 import numpy as np
 
 from robust_lib import compare, data, methods, models, params, published, report, runs
