@@ -83,19 +83,24 @@ def accept(scale: str) -> int:
     Pictures go as PNG alone, and neither executed notebooks nor run records: they stay with the run.
     """
     source, target = outputs(scale), runs.home() / "figures" / scale
-    kept = [*source.glob("*/manifest.json"), *source.glob("scorecard.json")]
-    for manifest in list(source.glob("*/manifest.json")):  # lists what the last run left, and nothing older
-        listed = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-        kept += [manifest.parent / name for name in listed if not name.endswith(".svg")]
-    if not kept:
+    manifests = sorted(source.glob("*/manifest.json"))
+    if not manifests:
         print(f"nothing to accept: {source} holds no tables and no figures")
         return 1
     shutil.rmtree(target, ignore_errors=True)
-    for path in kept:
-        copy = target / path.relative_to(source)
-        copy.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, copy)
-    print(f"{len(kept)} files accepted into {target}")
+    for path in manifests:  # each lists what its last run left, and nothing older
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest["files"] = {
+            name: file for name, file in manifest["files"].items() if not name.endswith(".svg")
+        }
+        folder = target / path.parent.name
+        folder.mkdir(parents=True)
+        for name in manifest["files"]:
+            shutil.copyfile(path.parent / name, folder / name)
+        (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    if (source / "scorecard.json").exists():
+        shutil.copyfile(source / "scorecard.json", target / "scorecard.json")
+    print(f"{len(manifests)} notebooks' tables and figures accepted into {target}")
     return 0
 
 
