@@ -46,6 +46,7 @@ def build(name: str, weights: Path = family.WEIGHTS) -> None:
 
 
 def main() -> None:
+    """Build the named encoders, or all, and print the progress of each."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -80,6 +80,7 @@ def mentions(scene: Scene, asked: Fact) -> bool:
 
 
 def active(fact: Fact) -> str:
+    """`the chef met the baker`, without a full stop."""
     return (
         f"the {fact.agent} {fact.verb} the {fact.patient}"
         if fact.patient
@@ -88,6 +89,7 @@ def active(fact: Fact) -> str:
 
 
 def passive(fact: Fact) -> str:
+    """`the baker was met by the chef`, without a full stop."""
     return f"the {fact.patient} was {fact.verb} by the {fact.agent}"
 
 
@@ -101,6 +103,7 @@ def denied(fact: Fact, draws: Draws) -> str:
 
 
 def closed(text: str) -> str:
+    """The text as a sentence."""
     return text + "."
 
 
@@ -145,6 +148,7 @@ def told(fact: Fact, draws: Draws) -> str:
 
 
 def active_scene(draws: Draws, domain: Domain) -> Scene:
+    """The chef met the baker."""
     a, p = nouns(draws, domain, 2)
     (v,) = verbs(draws, words.TRANSITIVE, 1)
     text = f"{phrase(a, draws)} {v} {phrase(p, draws)}"
@@ -154,6 +158,7 @@ def active_scene(draws: Draws, domain: Domain) -> Scene:
 
 
 def passive_scene(draws: Draws, domain: Domain) -> Scene:
+    """The baker was met by the chef."""
     a, p = nouns(draws, domain, 2)
     (v,) = verbs(draws, words.TRANSITIVE, 1)
     text = f"{phrase(p, draws)} was {v} by {phrase(a, draws)}"

@@ -58,6 +58,7 @@ def label(first: Question, second: Question) -> str:
 
 
 def text(question: Question, wording: str) -> str:
+    """The question in one of its wordings."""
     event = question.event
     agent = f"the {event.agent_adjective} {event.agent}".replace("  ", " ")
     patient = f"the {event.patient_adjective} {event.patient}".replace("  ", " ")

@@ -64,6 +64,7 @@ def label(profile: Profile, claim: Claim) -> str:
 
 
 def article(noun: str) -> str:
+    """The noun behind its indefinite article."""
     return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
 
 
@@ -118,6 +119,7 @@ def _groups(domain: Domain, relation: str) -> list[tuple[str, tuple[str, ...]]]:
 def supported(
     draws: Draws, domain: Domain, negated: float, known: float, broad: float = BROAD
 ) -> tuple[Profile, Claim]:
+    """A person and a claim that their facts bear out, denied as often as `negated`."""
     person = profile(draws, domain)
     relation, value = draws.pick(person.facts)
     if draws.chance(negated):
@@ -129,6 +131,7 @@ def supported(
 
 
 def refuted(draws: Draws, domain: Domain, negated: float, known: float) -> tuple[Profile, Claim]:
+    """A person and a claim that their facts contradict, a denial as often as `negated`."""
     person = profile(draws, domain)
     relation, value = draws.pick(person.facts)
     if draws.chance(negated):

@@ -186,6 +186,7 @@ def _is_installed(root: str) -> bool:
 
 
 def is_ours(module: str) -> bool:
+    """Whether a module is of this library, or of no installed package."""
     root = module.partition(".")[0]
     return root == LIBRARY or not _is_installed(root)
 
