@@ -1,8 +1,8 @@
 """From intervals to what a reader sees: verdicts and the scorecard, tables in the papers' layout, figures, files.
 
-    found = compare.profiles(predictions, testbeds) table = report.robustness_table(found,
-    report.pruning_rows(sparsities), printed=published.table(1, "Table 1"),
-                                    scale="micro")
+    found = compare.profiles(predictions, testbeds)
+    printed = published.table(1, "Table 1")
+    table = report.robustness_table(found, report.pruning_rows(sparsities), printed=printed, scale="micro")
     figure = report.id_ood_figure(compare.points(found))
     report.save(run.directory, {"table_1": table, "id_ood": figure}, about=run.record)
 
