@@ -176,12 +176,13 @@ table
 # The claim is that pruning moves a model down more than left. The dense control shows where as many further steps alone take it.
 
 # %%
-figure = report.id_ood_figure(compare.points(found))
+located = compare.points(found)
+figure = report.id_ood_figure(located)
 report.save(run.directory, {"id_against_ood": figure}, about=run.record)
 figure
 
 # %%
-figure = report.sparsity_figure(compare.points(found))
+figure = report.sparsity_figure(located)
 report.save(run.directory, {"accuracy_by_sparsity": figure}, about=run.record)
 figure
 

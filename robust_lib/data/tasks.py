@@ -11,17 +11,12 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class TestBed:
-    """A split that a model is measured on.
-
-    `metrics` are those the papers print for it; `groups` are the columns along which its numbers are broken
-    down too (hard against easy examples, heuristics, subcases), where the split has them.
-    """
+    """A split that a model is measured on; `metrics` are those the papers print for it."""
 
     __test__ = False  # its name makes pytest look for tests in it
 
     path: str
     metrics: tuple[str, ...] = ("accuracy",)
-    groups: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -72,7 +67,6 @@ VERDICTS = ("SUPPORTS", "REFUTES", "NOT ENOUGH INFO")
 PARAPHRASE = ("not_duplicate", "duplicate")
 SENTIMENT = ("negative", "positive")
 
-_HARD_OR_EASY = ("hard",)
 _PARAPHRASE_METRICS = ("accuracy", "f1")  # paper 1 prints accuracy, paper 4 the F1 of `duplicate`
 _SPAN_METRICS = ("exact_match", "f1")
 
@@ -83,10 +77,10 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             labels=NLI,
             train="mnli/train",
             in_distribution=(
-                TestBed("mnli/validation_matched", groups=_HARD_OR_EASY),
-                TestBed("mnli/validation_mismatched", groups=_HARD_OR_EASY),
+                TestBed("mnli/validation_matched"),
+                TestBed("mnli/validation_mismatched"),
             ),
-            out_of_distribution=(TestBed("hans/validation", groups=("heuristic", "subcase")),),
+            out_of_distribution=(TestBed("hans/validation"),),
         ),
         "fever": Task(
             text=("claim", "evidence"),

@@ -104,7 +104,6 @@ RELATIONS: tuple[tuple[str, ...], ...] = (
     ("stationed", "posted"),
     ("buried", "interred"),
 )
-RELATION_OF: dict[str, str] = {word: words[0] for words in RELATIONS for word in words}
 
 # Sentiment: sets of synonyms, the common word first; every word of a set has the set's polarity.
 POSITIVE: tuple[tuple[str, ...], ...] = _sets(
