@@ -60,12 +60,13 @@ import json
 import numpy as np
 import pandas as pd
 
-from robust_lib import compare, data, methods, metrics, micro, models, params, report, runs
+from robust_lib import compare, data, methods, metrics, micro, models, params, report, runs, train
 from robust_lib.micro import cues, grammar, inference, paraphrase, verification
 from robust_lib.micro.draws import Draws
 
 p = params.check("00_micro_world", globals())
 run = runs.start("00_micro_world", p)
+recipe = train.Recipe(**p.recipe)
 
 # %% [markdown]
 # ## Sentences and their facts
@@ -102,7 +103,7 @@ for path in (*(task.train for task in data.TASKS.values()), "hans/validation", "
 # %% [markdown]
 # ## The encoders
 #
-# BERT's architecture, pretrained from scratch on masked words and next sentence; the last two are distilled from
+# BERT's architecture, pretrained from scratch on masked words and next sentence, but for two that are distilled from
 # `micro-base`, one as DistilBERT, one as MiniLM. `python -m robust_lib.micro.build` makes them again.
 
 # %%
@@ -131,15 +132,13 @@ family
 # %% tags=["units"]
 def predictions_of(task, testbed, encoder, seed):
     """The fine-tuned encoder's predictions on a test bed."""
-    train = data.Split(task, data.TASKS[task].train, p.source, p.train_size, seed)
+    split = data.Split(task, data.TASKS[task].train, p.source, p.train_size, seed)
     dense = runs.unit(
-        methods.finetuned, encoder=models.Encoder(encoder), split=train, epochs=p.epochs, seed=seed,
-        learning_rate=p.learning_rate, batch_size=p.batch_size, max_length=p.max_length, warmup=p.warmup,
-        weight_decay=p.weight_decay, precision=p.precision,
-    )  # fmt: skip
-    split = data.Split(task, testbed, p.source, p.test_size)
+        methods.finetuned, encoder=models.Encoder(encoder), split=split, recipe=recipe, seed=seed
+    )
+    test = data.Split(task, testbed, p.source, p.test_size)
     return runs.unit(
-        methods.predicted, model=dense, encoder=models.Encoder(encoder), split=split, max_length=p.max_length
+        methods.predicted, model=dense, encoder=models.Encoder(encoder), split=test, max_length=p.max_length
     )
 
 

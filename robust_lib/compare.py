@@ -8,7 +8,7 @@ one seed it speaks of new items for that very model, and says `seeds=1`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -22,6 +22,7 @@ Outcomes = Mapping[int, "pd.Series[Any] | pd.DataFrame"]
 Statistic = Callable[..., Floats]
 PredictionKey = tuple[str, str, str, float, int]  # task, testbed, method, sparsity, seed
 ProfileKey = tuple[str, str, float]  # task, method, sparsity
+Accuracy = Literal["id", "ood", "gap"]  # in distribution, out of it, the second less the first
 
 
 class CompareError(ValueError):
@@ -278,6 +279,34 @@ def gap_difference(
     return interval(gaps, arms, generator=generator, level=level)
 
 
+def contrast(
+    first: Sequence[Profile],
+    second: Sequence[Profile],
+    of: Accuracy,
+    *,
+    generator: np.random.Generator,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of the mean over the first profiles less that over the second: in-distribution accuracy (`id`), pooled
+    OOD accuracy (`ood`), or OOD less in-distribution (`gap`). Paired as in `difference`.
+
+    Several profiles are those of several tasks, or of several models of one.
+    """
+
+    def mean(profiles: Sequence[Profile], left: Iterator[Floats]) -> Floats:
+        values = []
+        for own, pooled in (_id_and_ood(profile, left) for profile in profiles):
+            values.append({"id": own, "ood": pooled, "gap": pooled - own}[of])
+        return np.asarray(np.mean(values, axis=0))
+
+    def less(*rates: Floats) -> Floats:
+        left = iter(rates)
+        return mean(first, left) - mean(second, left)
+
+    arms = [arm for profile in (*first, *second) for arm in profile.arms]
+    return interval(less, arms, generator=generator, level=level)
+
+
 def f_bias(
     pairs: Sequence[tuple[Profile, Profile]],
     *,
@@ -289,16 +318,43 @@ def f_bias(
     F_bias as in `metrics.f_bias`; items and seeds are paired between model and reference. Its value is NaN
     where one reference has no gap, its limits infinite where a reference's gap cannot be told from zero.
     """
+    return interval(
+        lambda *rates: _mean_bias(pairs, iter(rates)), _arms(pairs), generator=generator, level=level
+    )
 
-    def mean_bias(*rates: Floats) -> Floats:
-        left, values = iter(rates), []
-        for model, reference in pairs:
-            own, other = (_id_and_ood(profile, left) for profile in (model, reference))
-            values.append(metrics.f_bias(*own, *other))
-        return np.asarray(np.mean(values, axis=0))
 
-    arms = [arm for pair in pairs for profile in pair for arm in profile.arms]
-    return interval(mean_bias, arms, generator=generator, level=level)
+def f_bias_difference(
+    first: Sequence[tuple[Profile, Profile]],
+    second: Sequence[tuple[Profile, Profile]],
+    *,
+    generator: np.random.Generator,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of the average F_bias of the first (model, reference) pairs less that of the second."""
+
+    def less(*rates: Floats) -> Floats:
+        left = iter(rates)
+        return _mean_bias(first, left) - _mean_bias(second, left)
+
+    return interval(less, [*_arms(first), *_arms(second)], generator=generator, level=level)
+
+
+def f_bias_reduction(
+    first: Sequence[tuple[Profile, Profile]],
+    second: Sequence[tuple[Profile, Profile]],
+    *,
+    generator: np.random.Generator,
+    level: float = 0.95,
+) -> Interval:
+    """Interval of the share by which the first pairs' average F_bias is below the second's (paper 1, section 6.3:
+    "by 10 %"). NaN where the second's is zero or undefined; its sign means nothing where the second's is negative."""
+
+    def reduced(*rates: Floats) -> Floats:
+        left = iter(rates)
+        own, other = _mean_bias(first, left), _mean_bias(second, left)
+        return 1 - np.divide(own, other, out=np.full_like(own, np.nan), where=other != 0)
+
+    return interval(reduced, [*_arms(first), *_arms(second)], generator=generator, level=level)
 
 
 def mcnemar(first: "pd.Series[Any]", second: "pd.Series[Any]") -> McNemar:
@@ -439,6 +495,19 @@ def _limits(value: float, values: Floats, level: float, stretch: float) -> tuple
     low = np.quantile(np.where(undefined, -np.inf, values), (1 - level) / 2, method="lower")
     high = np.quantile(np.where(undefined, np.inf, values), (1 + level) / 2, method="higher")
     return float(value + (low - value) * stretch), float(value + (high - value) * stretch)
+
+
+def _arms(pairs: Sequence[tuple[Profile, Profile]]) -> list[Arm]:
+    return [arm for pair in pairs for profile in pair for arm in profile.arms]
+
+
+def _mean_bias(pairs: Sequence[tuple[Profile, Profile]], left: Iterator[Floats]) -> Floats:
+    """Average F_bias of the pairs, from the rates of their arms in order."""
+    values = []
+    for model, reference in pairs:
+        own, other = (_id_and_ood(profile, left) for profile in (model, reference))
+        values.append(metrics.f_bias(*own, *other))
+    return np.asarray(np.mean(values, axis=0))
 
 
 def _id_and_ood(profile: Profile, rates: Iterator[Floats]) -> tuple[Floats, Floats]:

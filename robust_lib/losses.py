@@ -28,3 +28,38 @@ def kd(logits: Logits, teacher_logits: Logits, *, temperature: float = 1.0) -> S
     teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
     return divergence * torch.as_tensor(temperature**2, dtype=divergence.dtype)
+
+
+def distilled(logits: Logits, labels: Labels, teacher_logits: Logits, *, weight: float) -> Scalar:
+    """Cross entropy and distillation together: (1 - weight) L1(labels) + weight KL(teacher || student).
+
+    `weight` is lambda of equation 3 of paper 1, in [0, 1]. The teacher may be smoothed (`smoothing.smooth`). At
+    weight 0 it is cross entropy.
+    """
+    if not 0 <= weight <= 1:
+        raise ValueError(f"distilled: weight is {weight}; it must lie in [0, 1]")
+    return (1 - weight) * ce(logits, labels) + weight * kd(logits, teacher_logits)
+
+
+def reweighted(logits: Logits, labels: Labels, weights: Float[Tensor, " batch"]) -> Scalar:
+    """Cross entropy with a weight for each example: mean of w_i L_i. Weights of one give cross entropy.
+
+    The weights are not normalised here: whether their mean is 1 over a batch or over the training set is the
+    caller's choice, and differs between methods.
+    """
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
+
+
+def focal(logits: Logits, labels: Labels, *, gamma: float = 2.0) -> Scalar:
+    """Focal loss with weights of mean 1 in the batch: the surer an example's gold label, the less it counts.
+
+    w_i = (1 - p_i)^gamma / mean_k (1 - p_k)^gamma, p_i the probability of the gold label   [paper 1, appendix C]
+
+    The weights carry a gradient, as in Lin et al. (2017). gamma 0 is cross entropy. `gamma` is at least 0.
+    """
+    if gamma < 0:
+        raise ValueError(f"focal: gamma is {gamma}; it must be at least 0")
+    log_p = F.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
+    # The floor keeps a batch of certain labels from dividing zero by zero.
+    raw = (-torch.expm1(log_p)).clamp(min=1e-6) ** gamma
+    return -(raw / raw.mean() * log_p).mean()

@@ -1,47 +1,54 @@
-"""Each named method of the papers as one short function, from a split, an encoder, hyper-parameters and a seed.
+"""Each named method of the papers as one short function, from a split, an encoder, a training recipe and a seed.
 
 The functions are units (`runs.unit`): what they return is kept in the store. `start` is a model made by another
-unit; None starts from the pretrained encoder under a new head.
+unit; None starts from the pretrained encoder under a new head. `objective` is what is minimised, one of
+`objectives`, and `given` what it needs to know of the training examples.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
+import torch
 import transformers
+from accelerate import Accelerator
 
-from robust_lib import data, losses, masks, models, predict, prune, runs, train
+from robust_lib import (
+    bias,
+    data,
+    heads,
+    masks,
+    metrics,
+    models,
+    objectives,
+    predict,
+    prune,
+    quantize,
+    runs,
+    smoothing,
+    train,
+)
+
+Objective = Callable[..., train.Loss]
 
 
 def finetuned(
     *,
     encoder: models.Encoder,
     split: data.Split,
-    epochs: int,
-    learning_rate: float,
-    batch_size: int,
-    max_length: int,
-    warmup: float = 0.0,
-    weight_decay: float = 0.0,
-    precision: train.Precision = "fp32",
+    recipe: train.Recipe,
     seed: int = 0,
+    start: transformers.PreTrainedModel | None = None,
+    objective: Objective = objectives.vanilla,
+    given: Mapping[str, Any] | None = None,
 ) -> transformers.PreTrainedModel:
-    """The encoder fine-tuned with cross entropy: the papers' uncompressed model (BERT-base, teacher)."""
-    model = encoder.classifier(split.labels, seed=seed)
-    train.fit(
-        model,
-        data.tokenised(split, encoder.tokenizer(), max_length),
-        lambda logits, batch: losses.ce(logits, batch["labels"]),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        precision=precision,
-        seed=seed,
-    )
+    """The encoder fine-tuned: with cross entropy the papers' uncompressed model (BERT-base, teacher), and what is
+    made of DistilBERT, MiniLM and truncated encoders (paper 1, Table 2)."""
+    model = encoder.classifier(split.labels, seed=seed) if start is None else start
+    _fit(model, encoder, split, recipe, objective, given, seed)
     return model
 
 
@@ -49,44 +56,71 @@ def imp(
     *,
     encoder: models.Encoder,
     split: data.Split,
+    recipe: train.Recipe,
     start: transformers.PreTrainedModel | None,
     sparsity: float,
     schedule: Literal["cubic", "stepwise"],
-    epochs: int,
-    learning_rate: float,
-    batch_size: int,
-    max_length: int,
-    warmup: float = 0.0,
-    weight_decay: float = 0.0,
-    precision: train.Precision = "fp32",
     seed: int = 0,
+    top: int | None = None,
+    objective: Objective = objectives.vanilla,
+    given: Mapping[str, Any] | None = None,
 ) -> transformers.PreTrainedModel:
     """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
 
     Paper 1, section 3.1 and appendix A. `cubic` raises the sparsity smoothly from the end of the warm-up to two
     warm-ups before the end, as the reference code of Sanh et al. (2020); `stepwise` prunes at once, then trains, so a
     chain of units (each the `start` of the next) is one iterative run that leaves every sparsity on its way.
-    Sparsity 0 is the dense control: as many steps, the same frozen embeddings, nothing removed.
+    Sparsity 0 is the dense control: as many steps, the same frozen embeddings, nothing removed. No epochs, stepwise:
+    one-shot pruning. `top` prunes and trains the last so many layers alone, and the head.
     """
     model = encoder.classifier(split.labels, seed=seed) if start is None else start
     models.freeze_embeddings(model)
-    layers = masks.wrap(model)
-    initial = masks.sparsity(layer.weight for layer in layers.values())
-    train.fit(
-        model,
-        data.tokenised(split, encoder.tokenizer(), max_length),
-        lambda logits, batch: losses.ce(logits, batch["labels"]),
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        warmup=warmup,
-        weight_decay=weight_decay,
-        precision=precision,
-        seed=seed,
-        before_step=prune.iterative_magnitude(layers, _schedule(schedule, initial, sparsity, warmup)),
-    )
+    if top is not None:
+        models.freeze_lower_layers(model, top)
+    wrapped = {name: layer for name, layer in masks.wrap(model).items() if layer.weight.requires_grad}
+    initial = masks.sparsity(layer.weight for layer in wrapped.values())
+    hook = prune.iterative_magnitude(wrapped, _schedule(schedule, initial, sparsity, recipe.warmup))
+    _fit(model, encoder, split, recipe, objective, given, seed, before_step=hook)
     masks.unwrap(model)
     return model
+
+
+def head_importance(
+    *,
+    model: transformers.PreTrainedModel,
+    encoder: models.Encoder,
+    split: data.Split,
+    max_length: int,
+    variant: heads.Variant = "per_sample",
+    batch_size: int = 32,
+) -> pd.DataFrame:
+    """Importance of every attention head on a split, one row per head: layer, head, importance (see `heads`)."""
+    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
+    batches = data.batches(encoded, batch_size, labels=models.labels(model))
+    torch.nn.Module.to(model, Accelerator().device)
+    found = heads.importance(model, batches, variant=variant)
+    rows = [(layer, head, float(value)) for layer, row in enumerate(found) for head, value in enumerate(row)]
+    return pd.DataFrame(rows, columns=["layer", "head", "importance"])
+
+
+def head_pruned(
+    *,
+    encoder: models.Encoder,
+    split: data.Split,
+    recipe: train.Recipe,
+    start: transformers.PreTrainedModel,
+    importance: pd.DataFrame,
+    share: float,
+    seed: int = 0,
+) -> transformers.PreTrainedModel:
+    """Structured pruning: the least important `share` of the attention heads removed, the rest trained on.
+
+    Paper 1, section 3.1 and appendix A (28 of 144 heads). `importance` as of `head_importance`.
+    """
+    table = importance.pivot(index="layer", columns="head", values="importance").to_numpy()
+    heads.remove(start, heads.lowest(torch.tensor(table), round(share * table.size)))
+    _fit(start, encoder, split, recipe, objectives.vanilla, None, seed)
+    return start
 
 
 def predicted(
@@ -102,6 +136,157 @@ def predicted(
     encoded = data.tokenised(split, encoder.tokenizer(), max_length)
     return predict.frame(
         model, split, predict.logits(model, encoded, batch_size=batch_size, precision=precision)
+    )
+
+
+def q8_ptq_predicted(
+    *,
+    model: transformers.PreTrainedModel,
+    encoder: models.Encoder,
+    split: data.Split,
+    max_length: int,
+    batch_size: int = 128,
+) -> pd.DataFrame:
+    """The same after 8-bit post-training quantisation, in integer arithmetic on the CPU (see `quantize.dynamic`)."""
+    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
+    small = quantize.dynamic(model)
+    rows = predict.logits(small, encoded, batch_size=batch_size, device=torch.device("cpu"))
+    return predict.frame(model, split, rows)
+
+
+def hypothesis_only(*, split: data.Split, test: data.Split, text: str = "hypothesis") -> pd.DataFrame:
+    """What a linear model of one text of the pair, trained on `split`, predicts on `test`: its errors are hard.
+
+    Paper 1, section 4 and appendix F, after Gururangan et al. (2018). See `bias.hypothesis_only`.
+    """
+    return bias.hypothesis_only(split.frame(), test.frame(), text=text)
+
+
+def loss_variance(*, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Stage one of RMC (paper 1, section 5.1): per example the losses of the pruned models and their variance.
+
+    `predictions` on one split, one frame for each sparsity. Columns: id, gold, loss_1, loss_2..., variance.
+    """
+    losses = pd.concat(
+        [metrics.losses(frame) for frame in predictions], axis=1, keys=range(1, len(predictions) + 1)
+    )
+    spread = smoothing.variance(torch.tensor(losses.to_numpy().T.copy()))
+    table = losses.add_prefix("loss_").assign(variance=spread.numpy()).reset_index()
+    table.insert(1, "gold", predictions[0]["gold"].to_numpy())
+    return table
+
+
+def chosen_alpha(
+    *,
+    candidates: Mapping[str, pd.DataFrame],
+    variances: pd.DataFrame,
+    easy_share: float,
+    tolerance: float = 0.01,
+) -> float:
+    """alpha by the in-distribution rule of paper 1, section 6.1: the candidate with the smallest relative gap.
+
+    `candidates` are a student's predictions on the development set by alpha, `variances` the loss variances
+    there: the `easy_share` of lowest variance is the shortcut subset. The gap is (easy - hard) / easy, in analogy
+    to section 3.4. Only alphas within `tolerance` of the best accuracy compete, so that no gap is closed by
+    losing the easy half; the first of equals wins. No OOD set is looked at.
+    """
+    ranks = variances.set_index("id")["variance"].rank(method="first", pct=True)
+    easy = ranks <= easy_share
+    right = {alpha: metrics.correct(frame) for alpha, frame in candidates.items()}
+    best = max(outcome.mean() for outcome in right.values())
+    gaps = {
+        float(alpha): 1 - outcome[~easy].mean() / outcome[easy].mean()
+        for alpha, outcome in right.items()
+        if outcome.mean() >= best - tolerance
+    }
+    return min(gaps, key=lambda alpha: gaps[alpha])
+
+
+def pruning_chain(
+    *,
+    start: runs.Unit | None,
+    sparsities: Sequence[float],
+    schedule: Literal["cubic", "stepwise"],
+    seed: int,
+    removed: bool = True,
+    **fixed: Any,
+) -> dict[float, runs.Unit]:
+    """The unit of `imp` for every sparsity; `fixed` are its other arguments.
+
+    `stepwise`: each goes on from the one before, the first from `start`, and sees the examples in another order.
+    `cubic`: each starts from the pretrained encoder. `removed` False: the dense control of each, as many steps and
+    nothing removed.
+    """
+    chain: dict[float, runs.Unit] = {}
+    model = start
+    for level, sparsity in enumerate(sparsities, start=1):
+        model = runs.unit(
+            imp,
+            start=model if schedule == "stepwise" else None,
+            sparsity=sparsity if removed else 0.0,
+            schedule=schedule,
+            seed=seed + 1000 * level if schedule == "stepwise" else seed,
+            **fixed,
+        )
+        chain[sparsity] = model
+    return chain
+
+
+ModelKey = tuple[str, str, float, int]  # task, method, sparsity, seed
+
+
+def measured(
+    trained: Mapping[ModelKey, runs.Unit],
+    beds: Mapping[str, Sequence[str]],
+    *,
+    source: str,
+    size: int | None,
+    max_length: int,
+    by: Callable[..., pd.DataFrame] = predicted,
+    **fixed: Any,
+) -> dict[tuple[str, str, str, float, int], runs.Unit]:
+    """The unit of predictions of every trained model on every test bed of its task, keyed as `compare` wants it.
+
+    `beds` are paths by task, `size` examples are taken of each. `by` is `predicted` or `q8_ptq_predicted`, `fixed`
+    its further arguments.
+    """
+    return {
+        (task, bed, method, sparsity, seed): runs.unit(
+            by,
+            model=model,
+            encoder=model.arguments["encoder"],
+            split=data.Split(task, bed, source, size),
+            max_length=max_length,
+            **fixed,
+        )
+        for (task, method, sparsity, seed), model in trained.items()
+        for bed in beds[task]
+    }
+
+
+def _fit(
+    model: transformers.PreTrainedModel,
+    encoder: models.Encoder,
+    split: data.Split,
+    recipe: train.Recipe,
+    objective: Objective,
+    given: Mapping[str, Any] | None,
+    seed: int,
+    before_step: Callable[[int, int], None] = lambda step, total: None,
+) -> None:
+    """Train in place on the split, as the recipe says."""
+    train.fit(
+        model,
+        data.tokenised(split, encoder.tokenizer(), recipe.max_length),
+        objective(models.labels(model), split.frame().index, **(given or {})),
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        warmup=recipe.warmup,
+        weight_decay=recipe.weight_decay,
+        precision=recipe.precision,
+        seed=seed,
+        before_step=before_step,
     )
 
 
@@ -132,17 +317,20 @@ ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNL
 def work(unit: runs.Unit) -> float:
     """Estimated floating-point operations of a unit of this module: 2 per weight and token forward, 6 trained."""
     arguments = unit.arguments
+    if "encoder" not in arguments:
+        return 0.0  # on saved predictions or weights alone
     split: data.Split = arguments["split"]
     examples = split.size or ROWS.get(split.path, ROWS_ELSEWHERE)
-    passes = 6 * arguments["epochs"] if "epochs" in arguments else 2
-    tokens = min(TOKENS, arguments["max_length"])
+    recipe: train.Recipe | None = arguments.get("recipe")
+    passes = 6 * recipe.epochs if recipe else 6 if unit.function is head_importance else 2
+    tokens = min(TOKENS, recipe.max_length if recipe else arguments["max_length"])
     return float(passes * examples * tokens * arguments["encoder"].weights())
 
 
 def size(unit: runs.Unit) -> int:
     """Estimated bytes that a unit leaves in the store: a model in fp32 with 30 % embeddings on top, or a frame."""
     arguments = unit.arguments
-    split: data.Split = arguments["split"]
-    if "epochs" in arguments:
+    if "recipe" in arguments:
         return round(4 * 1.3 * int(arguments["encoder"].weights()))
-    return 30 * int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE))
+    split: data.Split | None = arguments.get("test", arguments.get("split"))
+    return 30 * int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE)) if split else 0

@@ -160,6 +160,15 @@ def freeze_embeddings(model: transformers.PreTrainedModel) -> None:
             parameter.requires_grad_(False)
 
 
+def freeze_lower_layers(model: transformers.PreTrainedModel, top: int) -> None:
+    """Take all layers but the last `top` out of training."""
+    _, stack = layer_stack(model)
+    if not 1 <= top <= len(stack):
+        raise EncoderError(f"freeze_lower_layers: {top} layers asked to train of {len(stack)}")
+    for layer in stack[: len(stack) - top]:
+        layer.requires_grad_(False)
+
+
 def _checked_directory(path: Path) -> Path:
     if not path.is_dir():
         raise EncoderError(f"encoder: there is no directory {path}")

@@ -17,10 +17,10 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 
 class ParameterError(ValueError):
@@ -76,9 +76,15 @@ class FineTuning(Common):
     weight_decay: Share = Field(description="decoupled weight decay, from 0 to below 1")
     precision: Literal["fp32", "bf16"] = Field(description="fp32 or bf16")
 
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The values that make a `train.Recipe`."""
+        names = "epochs", "learning_rate", "batch_size", "max_length", "warmup", "weight_decay", "precision"
+        return {name: getattr(self, name) for name in names}
 
-class RobustnessStudy(FineTuning):
-    """01_robustness_study: iterative magnitude pruning against a dense control."""
+
+class Pruning(FineTuning):
+    """What the three notebooks of paper 1 have in common: pruning during fine-tuning."""
 
     encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
     train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
@@ -90,7 +96,78 @@ class RobustnessStudy(FineTuning):
     warmup: Annotated[float, Field(ge=0, lt=1 / 3)] = Field(
         description="share of steps with a rising learning rate, from 0 to below 1/3: pruning needs the rest"
     )
+
+
+class RobustnessStudy(Pruning):
+    """01_robustness_study: pruned, distilled, small, head-pruned and 8-bit models against a dense control."""
+
+    small_encoders: dict[Name, Name] = Field(
+        description="row of Table 2: its encoder, as MiniLM: micro-minilm"
+    )
+    truncated_layers: Count | None = Field(
+        description="layers of Truncated-l6, from 1, or null for no such row"
+    )
+    head_share: Sparsity = Field(description="share of attention heads removed, above 0 and below 1")
+    more_heads: Sparsity = Field(description="a larger share of attention heads, above 0 and below 1")
+    head_versions: Annotated[list[Seed], *_axis] = Field(
+        description="a seed per version: it draws the examples that rank the heads"
+    )
+    head_sample: Count = Field(description="training examples that rank the heads, from 1")
+    head_epochs: Count = Field(description="epochs after the heads are removed, from 1")
     merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
+
+    @model_validator(mode="after")
+    def _more(self) -> Self:
+        if self.more_heads <= self.head_share:
+            raise ValueError(
+                f"more_heads = {self.more_heads} should be above head_share = {self.head_share}, "
+                "the share it is compared with"
+            )
+        return self
+
+
+class Attribution(Pruning):
+    """02_attribution: easy and hard examples, and the variance of the loss over pruned models."""
+
+    tasks: Annotated[list[Literal["mnli"]], *_axis] = Field(description="mnli, as in the paper")
+    easy_share: Sparsity = Field(description="share of examples called easy, above 0 and below 1")
+    sample_sizes: Annotated[list[Count], AfterValidator(_distinct)] = Field(
+        description="numbers of training examples for a cheaper stage one, from 1, none twice"
+    )
+    top_layers: Annotated[list[Count], AfterValidator(_distinct)] = Field(
+        description="numbers of last layers pruned and trained for a cheaper stage one, from 1, none twice"
+    )
+
+
+class RobustCompression(Pruning):
+    """03_rmc: RMC and its baselines."""
+
+    student: Name = Field(
+        description="the distilled encoder: a micro-* one, a name, a hub id, or a directory"
+    )
+    student_layers: Count | None = Field(description="first layers of the student kept, or null for all")
+    sparsity: Sparsity = Field(description="the sparsity of Table 4, one of `sparsities`")
+    weight: Annotated[float, Field(ge=0, le=1)] = Field(description="lambda of equation 3, from 0 to 1")
+    degree: Annotated[float, Field(ge=0, le=1)] = Field(description="d of Smooth, from 0 to 1")
+    gamma: Annotated[float, Field(ge=0)] = Field(description="gamma of Focal, from 0")
+    up_weight: Annotated[float, Field(gt=0)] = Field(description="weight of JTT's errors, above 0")
+    jtt_epochs: Count = Field(description="epochs of JTT's first model, from 1")
+    alpha: dict[Task, Annotated[float, Field(ge=0, le=1)]] = Field(
+        description="task: alpha of equation 1, from 0 to 1; a task that is not named takes the chosen one"
+    )
+    alpha_grid: Annotated[list[Annotated[float, Field(ge=0, le=1)]], *_axis, AfterValidator(_ascending)] = (
+        Field(description="the alphas to choose from, each from 0 to 1, ascending, none twice")
+    )
+    easy_share: Sparsity = Field(description="share of development examples called easy, above 0 and below 1")
+    merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
+
+    @model_validator(mode="after")
+    def _levels(self) -> Self:
+        if self.sparsity not in self.sparsities:
+            raise ValueError(f"sparsity = {self.sparsity} should be one of sparsities = {self.sparsities}")
+        if len(self.sparsities) < 2:
+            raise ValueError(f"sparsities = {self.sparsities}: a variance needs two levels")
+        return self
 
 
 class MicroWorld(FineTuning):
@@ -104,6 +181,8 @@ class MicroWorld(FineTuning):
 NOTEBOOKS: dict[str, type[Common]] = {
     "00_micro_world": MicroWorld,
     "01_robustness_study": RobustnessStudy,
+    "02_attribution": Attribution,
+    "03_rmc": RobustCompression,
 }
 
 
@@ -249,6 +328,8 @@ def _report(where: str, model: type[Common], error: ValidationError) -> str:
 
 def _problem(model: type[Common], problem: Any) -> str:
     """One line: field, value, what is wrong, what is allowed, the nearest valid name."""
+    if not problem["loc"]:  # two parameters that do not fit each other
+        return str(problem["msg"]).removeprefix("Value error, ")
     field, *rest = problem["loc"]
     where = str(field) + "".join(f"[{part!r}]" for part in rest if part != "[key]")
     given = "" if problem["type"] in ("missing", "invalid_key") else f" = {_short(problem['input'])}"

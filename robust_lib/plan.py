@@ -13,7 +13,7 @@ from typing import Any
 
 import jupytext
 
-from robust_lib import data, methods, models, params, runs
+from robust_lib import data, methods, models, params, runs, train
 from robust_lib.data import sources
 
 PLANNED_CELLS = {"parameters", "setup", "units", "run"}
@@ -136,6 +136,8 @@ def _recorded_work(meta: Mapping[str, Any]) -> float:
         arguments = dict(meta["arguments"])
         arguments["split"] = data.Split(**arguments["split"])
         arguments["encoder"] = models.Encoder(**arguments["encoder"])
+        if "recipe" in arguments:
+            arguments["recipe"] = train.Recipe(**arguments["recipe"])
         return methods.work(runs.Unit(getattr(methods, function), arguments))
     except (AttributeError, KeyError, TypeError, ValueError, OSError):
         return 0.0  # kept by another version of the methods

@@ -19,9 +19,13 @@ def logits(
     *,
     batch_size: int = 128,
     precision: train.Precision = "fp32",
+    device: torch.device | None = None,
 ) -> Tensor:
-    """Logits (examples, classes) in fp32, in the order of the examples. Dropout is off."""
-    device = Accelerator().device
+    """Logits (examples, classes) in fp32, in the order of the examples, on `device`: the one there is if None.
+
+    Dropout is off.
+    """
+    device = device or Accelerator().device
     nn.Module.to(model, device).train(False)
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
     with torch.inference_mode(), train.autocast(device, precision):

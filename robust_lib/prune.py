@@ -39,7 +39,9 @@ def iterative_magnitude(
 
     def before_step(step: int, total: int) -> None:
         nonlocal last_update
-        update, target = step * updates // total, schedule(step / total)
+        # No steps at all is one-shot pruning: what the end of a schedule removes.
+        progress = step / total if total else 1.0
+        update, target = step * updates // max(total, 1), schedule(progress)
         if update == last_update or target == 0:
             return
         last_update = update

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -18,6 +19,22 @@ Precision = Literal["fp32", "bf16"]
 Loss = Callable[[Tensor, Batch], Tensor]
 CHECKED_EVERY = 32  # steps
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained: what the methods have in common, and the papers call their training setup.
+
+    `max_length` in tokens, `warmup` a share of all steps; the other values as `fit` takes them.
+    """
+
+    epochs: int
+    learning_rate: float
+    batch_size: int
+    max_length: int
+    warmup: float = 0.0
+    weight_decay: float = 0.0
+    precision: Precision = "fp32"
 
 
 class DivergedError(ArithmeticError):

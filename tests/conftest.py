@@ -12,7 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 
-install_import_hook(["robust_lib.losses", "robust_lib.masks"], "beartype.beartype")
+KERNELS = ["losses", "masks", "smoothing", "heads", "quantize"]
+install_import_hook([f"robust_lib.{name}" for name in KERNELS], "beartype.beartype")
 
 ROOT = Path(__file__).parents[1]
 

@@ -71,3 +71,63 @@ def test_kd_at_high_temperature_is_the_distance_of_centred_logits():
 def test_kd_refuses_a_temperature_of_zero():
     with pytest.raises(ValueError, match=r"temperature is 0.0; it must be positive"):
         losses.kd(torch.zeros(1, 2), torch.zeros(1, 2), temperature=0.0)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.9, 1.0])
+def test_distilled_mixes_labels_and_teacher(batch, classes, weight):
+    student, teacher, labels = draw(batch, classes, 1), draw(batch, classes, 2), torch.arange(batch) % classes
+    expected = (1 - weight) * reference_ce(student, labels) + weight * reference_kd(student, teacher, 1.0)
+    assert losses.distilled(student, labels, teacher, weight=weight).item() == pytest.approx(
+        expected, abs=1e-9
+    )
+
+
+def test_distilled_refuses_a_weight_outside_its_range():
+    with pytest.raises(ValueError, match=r"weight is 1.5; it must lie in \[0, 1\]"):
+        losses.distilled(torch.zeros(1, 2), torch.tensor([0]), torch.zeros(1, 2), weight=1.5)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+def test_reweighted_equals_reference_and_is_cross_entropy_at_one(batch, classes):
+    logits, labels = draw(batch, classes), torch.arange(batch) % classes
+    weights = torch.linspace(0.5, 2, batch, dtype=torch.float64)
+    each = [reference_ce(logits[i : i + 1], labels[i : i + 1]) for i in range(batch)]
+    expected = sum(w * one for w, one in zip(weights.tolist(), each, strict=True)) / batch
+    assert losses.reweighted(logits, labels, weights).item() == pytest.approx(expected, abs=1e-9)
+    plain = losses.reweighted(logits, labels, torch.ones(batch, dtype=torch.float64))
+    assert plain.item() == pytest.approx(reference_ce(logits, labels), abs=1e-9)
+
+
+def reference_focal(logits, labels, gamma):
+    p = [math.exp(-reference_ce(logits[i : i + 1], labels[i : i + 1])) for i in range(len(logits))]
+    mean = sum((1 - one) ** gamma for one in p) / len(p)
+    return sum(-((1 - one) ** gamma) / mean * math.log(one) for one in p) / len(p)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+@pytest.mark.parametrize("gamma", [0.0, 1.0, 2.0, 3.5])
+def test_focal_equals_the_formula_of_appendix_c(batch, classes, gamma):
+    logits, labels = draw(batch, classes), torch.arange(batch) % classes
+    ours = losses.focal(logits, labels, gamma=gamma).item()
+    assert ours == pytest.approx(reference_focal(logits, labels, gamma), rel=1e-6)
+
+
+def test_focal_at_gamma_zero_is_cross_entropy_and_so_is_its_gradient():
+    logits, labels = draw(5, 3).requires_grad_(), torch.tensor([0, 1, 2, 0, 1])
+    (focal,) = torch.autograd.grad(losses.focal(logits, labels, gamma=0.0), logits)
+    (plain,) = torch.autograd.grad(losses.ce(logits, labels), logits)
+    torch.testing.assert_close(focal, plain)
+
+
+def test_focal_of_certain_labels_stays_finite():
+    logits = torch.tensor([[80.0, 0.0], [80.0, 0.0]], requires_grad=True)
+    loss = losses.focal(logits, torch.tensor([0, 0]), gamma=2.0)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert loss.isfinite()
+    assert gradient.isfinite().all()
+
+
+def test_focal_refuses_a_negative_gamma():
+    with pytest.raises(ValueError, match=r"gamma is -1.0; it must be at least 0"):
+        losses.focal(torch.zeros(1, 2), torch.tensor([0]), gamma=-1.0)

@@ -108,7 +108,13 @@ THINNED: dict[str, dict[str, Any]] = {
         "encoders": ["micro-tiny"], "tasks": ["mnli"], "train_size": 64, "test_size": 60, "epochs": 1,
     },
     "01_robustness_study": {
-        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4], "epochs": 1,
+        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4], "epochs": 1, "head_sample": 32,
+    },
+    "02_attribution": {
+        "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1, "sample_sizes": [32], "top_layers": [1],
+    },
+    "03_rmc": {
+        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1, "alpha_grid": [0.2, 0.8],
     },
 }  # fmt: skip
 

@@ -26,6 +26,13 @@ GOOD: dict[str, Any] = {
     "schedule": "cubic",
     "epochs": 3,
     "pruning_epochs": 2,
+    "small_encoders": {"MiniLM": "MiniLM"},
+    "truncated_layers": 6,
+    "head_share": 0.2,
+    "more_heads": 0.4,
+    "head_versions": [1, 2],
+    "head_sample": 100,
+    "head_epochs": 1,
     "learning_rate": 2e-5,
     "batch_size": 32,
     "max_length": 128,
@@ -81,6 +88,20 @@ def test_good_parameters_pass_and_whole_numbers_become_real() -> None:
 def test_refusal_names_file_field_value_and_what_is_allowed(field: Any, value: Any, said: list[str]) -> None:
     message = refusal(**{field: value}) if isinstance(field, str) else _refused(GOOD | {field: value})
     assert [part for part in ["params/colab/x.yaml", *said] if part not in message] == []
+
+
+def test_two_parameters_that_do_not_fit_each_other_are_both_named() -> None:
+    assert refusal(more_heads=0.1) == (
+        "params/colab/x.yaml: more_heads = 0.1 should be above head_share = 0.2, the share it is compared with"
+    )
+    paper = params.load(Path(__file__).parents[1] / "params" / "paper" / "03_rmc.yaml")
+    for changed, said in (
+        ({"sparsity": 0.5}, "sparsity = 0.5 should be one of sparsities = [0.2, 0.4, 0.6, 0.7, 0.85]"),
+        ({"sparsities": [0.4]}, "sparsities = [0.4]: a variance needs two levels"),
+    ):
+        with pytest.raises(params.ParameterError) as caught:
+            params.check("03_rmc", paper | changed)
+        assert str(caught.value) == f"03_rmc: {said}"
 
 
 def _refused(parameters: dict[Any, Any]) -> str:

@@ -16,13 +16,14 @@ CELLS = """\
 size = 100
 
 # %% tags=["setup"]
-from robust_lib import data, methods, models, runs
+from robust_lib import data, methods, models, runs, train
 run = runs.start("01_robustness_study", {})
 
 # %% tags=["units"]
 split = data.Split("mnli", "mnli/train", "hub", size)
 encoder = models.Encoder("BERT-base")
-fixed = dict(encoder=encoder, learning_rate=1e-3, batch_size=32, max_length=64, epochs=2)
+recipe = train.Recipe(epochs=2, learning_rate=1e-3, batch_size=32, max_length=64)
+fixed = dict(encoder=encoder, recipe=recipe)
 teachers = [runs.unit(methods.finetuned, split=split, seed=seed, **fixed) for seed in range(2)]
 
 # %% tags=["run"]

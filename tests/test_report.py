@@ -5,6 +5,7 @@ import json
 import math
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +76,7 @@ def table(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> report.Tabl
         report.pruning_rows([0.7, 0.2]),
         printed=published.table(1, "Table 1"),
         scale="micro",
-        parameters={("dense", 0.0): 1.02, ("pruned", 0.2): 0.9},
+        exact={"#Param": {("dense", 0.0): 1.02, ("pruned", 0.2): 0.9}},
     )
 
 
@@ -123,6 +124,12 @@ def test_the_interval_is_widened_as_the_formula_says() -> None:
         )
     assert report.verdict(57.0, ours, 0.0, "paper", same_setting=True) == "reproduced"
     assert report.verdict(56.99, ours, 0.0, "paper", same_setting=True) == "differs"
+
+
+def test_a_counted_number_is_judged_by_its_rounding_alone() -> None:
+    for printed, expected in ((66.0, "reproduced"), (65.8, "differs")):
+        counted = compare.Interval(66.36, 66.36, 66.36, n=0, seeds=0, level=1.0, seed_sd=0.0)
+        assert report.verdict(printed, counted, 0.0, "paper", rounding=0.5, same_setting=True) == expected
 
 
 def test_unknown_seed_noise_confirms_but_does_not_refute() -> None:
@@ -403,12 +410,174 @@ def test_another_test_bed_is_a_column_of_its_own_without_a_printed_value() -> No
     assert "FEVER Sym1" not in found.units
 
 
+def laid_out(item: str) -> pd.DataFrame:
+    """A table of paper 1 as printed."""
+    name = f"paper1_{item.lower().replace(' ', '_')}.csv"
+    return pd.read_csv(Path(published.__file__).parent / name, dtype=str)
+
+
+def drawn_up(
+    profiles: Mapping[compare.ProfileKey, compare.Profile], item: str, **options: Any
+) -> tuple[report.Table, list[report.Row]]:
+    """The table with a model of ours for every printed row; the methods are called m0, m1, ..."""
+    theirs = laid_out(item)
+    rows = [
+        report.Row(name, "dense", 0.0) if name == "BERT-base" else report.Row(name, f"m{i}", 0.4)
+        for i, name in enumerate(theirs["row"])
+    ]
+    tasks = [task for task in TESTBEDS if any(column.startswith(task.upper()) for column in theirs)]
+    shown = [report.Row("the reference", "dense", 0.0), *rows]
+    given = {
+        (task, row.method, row.sparsity): profiles[task, *ARMS[i % len(ARMS)]]
+        for task in tasks
+        for i, row in enumerate(shown)
+        if (row.name, i) != ("BERT-base", 1)
+    }
+    counts = {
+        column: {(row.method, row.sparsity): 100.0 for row in rows}
+        for column in ("#Param", "Attention heads")
+        if column in theirs
+    }
+    options = {"exact": counts, "scale": "micro"} | options
+    return report.robustness_table(given, rows, printed=published.table(1, item), **options), rows
+
+
+@pytest.mark.parametrize("item", [f"Table {i}" for i in range(1, 7)])
+def test_every_table_has_the_papers_rows_and_columns_in_its_order_and_all_its_cells(
+    item: str, profiles: Mapping[compare.ProfileKey, compare.Profile]
+) -> None:
+    table, rows = drawn_up(profiles, item)
+    theirs = laid_out(item)
+    ours = {"MNLI DEV hard", "MNLI DEV easy"} - set(theirs)
+    assert [column for column in table.units if column not in ours] == list(theirs.columns[1:])
+    assert list(dict.fromkeys(one["row"] for one in table.records)) == [row.name for row in rows]
+    printed = published.table(1, item)
+    assert {(one["row"], one["column"]): one["printed"] for one in table.scored} == {
+        (one["row"], one["column"]): one["printed"] for one in printed.to_dict("records")
+    }
+    units = dict(zip(printed["column"], printed["unit"], strict=True))
+    assert {column: table.units[column] for column in units} == units
+
+
+def test_a_row_whose_control_is_the_reference_has_no_second_f_bias(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    for control in (None, ("dense", 0.0)):
+        rows = [report.Row("BERT-base", "dense", 0.0), report.Row("20%", "pruned", 0.2, control)]
+        found = report.robustness_table(profiles, rows, printed=published.table(1, "Table 1"), scale="micro")
+        assert not any(column.endswith("vs control") for column in found.units)
+        assert "Average F_bias" in found.units
+
+
+def test_the_gap_is_easy_less_hard_in_percentage_points(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    table, _ = drawn_up(profiles, "Table 6")
+    for row in laid_out("Table 6")["row"]:
+        easy, hard, gap = (cell(table, row, f"MNLI {name}") for name in ("Easy (E)", "Hard (H)", "Gap (E-H)"))
+        assert gap["ours"] == pytest.approx(easy["ours"] - hard["ours"])
+        assert gap["low"] < gap["ours"] < gap["high"]
+    arms = [profiles["mnli", *ARMS[2]].slices[name] for name in ("easy", "hard")]
+    by_hand = compare.interval(lambda e, h: e - h, arms, generator=np.random.default_rng(0)).times(100)
+    found = cell(table, "MiniLM–RMC", "MNLI Gap (E-H)")
+    assert [found[k] for k in ("ours", "low", "high")] == [by_hand.value, by_hand.low, by_hand.high]
+
+
+def test_metrics_choose_the_columns(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> None:
+    def columns(item: str, *metrics: str) -> list[str]:
+        return list(drawn_up(profiles, item, metrics=metrics, exact={})[0].units)
+
+    assert columns("Table 3", "accuracy", "relative_bias") == ["MNLI DEV", "MNLI HANS", "MNLI F_bias"]
+    assert columns("Table 3", "easy_hard_gap", "accuracy") == [
+        "MNLI DEV", "MNLI DEV gap (easy - hard)", "MNLI HANS"
+    ]  # fmt: skip
+    assert columns("Table 6", "relative_bias", "accuracy") == ["MNLI DEV", "MNLI HANS", "MNLI F_bias"]
+    assert columns("Table 6", "accuracy_hard", "easy_hard_gap") == ["MNLI Hard (H)", "MNLI Gap (E-H)"]
+
+
+def test_without_annotation_there_are_no_hard_and_easy_columns(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    bare = {key: replace(one, slices={}) for key, one in profiles.items()}
+    for item, missing in (
+        ("Table 3", set()),
+        ("Table 6", {"MNLI Hard (H)", "MNLI Easy (E)", "MNLI Gap (E-H)"}),
+    ):
+        assert list(drawn_up(bare, item)[0].units) == [
+            column for column in laid_out(item).columns[1:] if column not in missing
+        ]
+
+
+def test_what_is_counted_stands_first_in_its_own_unit(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    sizes = {"Size on disk": {("m1", 0.4): 109.4867}, "#Param": {("m1", 0.4): 66.0}}
+    table, _ = drawn_up(profiles, "Table 2", exact=sizes, scale="paper", same_setting=True)
+    assert list(table.units.items())[:2] == [("#Param", "million"), ("Size on disk", "megabyte")]
+    size, count = (cell(table, "DistilBERT", column) for column in ("Size on disk", "#Param"))
+    assert (size["ours"], size["printed"], size["verdict"]) == (109.4867, None, None)
+    assert (count["ours"], count["printed"], count["verdict"]) == (66.0, 66.0, "reproduced")
+    assert "109.5" in repr(table)
+    assert "#Param in millions, size on disk in megabytes, accuracies in percent, F_bias a ratio." in repr(
+        table
+    )
+
+
+def test_unknown_columns_and_unmeasured_rows_are_named(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    with pytest.raises(ValueError, match=r"unknown metric 'f_bias'; there are accuracy, .*relative_bias"):
+        drawn_up(profiles, "Table 6", metrics=["f_bias"])
+    with pytest.raises(ValueError, match=r"unknown exact column 'Heads'; there are #Param, Attention heads"):
+        drawn_up(profiles, "Table 6", exact={"Heads": {}})
+    with pytest.raises(
+        ValueError, match=r"no row is measured: the rows are \[\('prune', 0.4\)\], .*'pruned', 0.7"
+    ):
+        report.robustness_table(
+            profiles, [report.Row("a", "prune", 0.4)], printed=published.table(1, "Table 1"), scale="micro"
+        )
+
+
+@pytest.mark.parametrize("item", [f"Table {i}" for i in range(1, 7)])
+def test_a_printed_number_that_the_paper_contradicts_bears_a_dagger(
+    item: str, profiles: Mapping[compare.ProfileKey, compare.Profile]
+) -> None:
+    table, _ = drawn_up(profiles, item)
+    odd = published.disagreements().query("paper == 1 and item == @item")
+    for shown in (repr(table), table._repr_html_()):
+        assert shown.count("†") == (len(odd) + 1 if len(odd) else 0)  # the cells, and once to explain it
+    for one in odd.to_dict("records"):
+        printed = cell(table, one["row"], one["column"])["printed"]
+        assert f"~{printed:g}†" in repr(table) or f"~{printed:.1f}†" in repr(table)
+        assert (
+            f"paper {printed:g}† ~" in table._repr_html_() or f"paper {printed:.1f}† ~" in table._repr_html_()
+        )
+        assert f"{one['row']}, {one['column']}: {one['low']:.4g}" in repr(table)
+
+
+def test_disagreements_stand_with_what_follows_and_why() -> None:
+    found = report.disagreements(1, "Table 2")
+    for shown in (repr(found), found._repr_html_()):
+        for text in (
+            "DistilBERT",
+            "1.289",
+            "1.296 to 1.312",
+            "follows from the paper",
+            "would have to be larger",
+        ):
+            assert text in shown
+        assert "Average" not in shown
+    assert "| 109 " in repr(report.disagreements(1, "Table 5"))
+    assert len(repr(report.disagreements(1, "Table 3")).splitlines()) == 2
+    assert "MNLI" not in report.disagreements(1, "Table 3")._repr_html_()
+
+
 def test_the_text_lines_up_and_the_html_holds_the_same_cells(table: report.Table) -> None:
     text, page = repr(table), table._repr_html_()
     rows = [line for line in text.splitlines() if line.startswith("| 70% dense")]
     assert len(rows) == 5  # parameters, three tasks, the average
     assert max(map(len, text.splitlines())) < 200
-    for block in text.split("\n\n")[1:-1]:
+    for block in text.split("\n\n")[1:-2]:
         assert len({len(line) for line in block.splitlines()}) == 1
     for shown in (text, page):
         assert f"{cell(table, '70%', 'MNLI HANS')['ours']:.1f}" in shown

@@ -77,6 +77,46 @@ def correct(predictions: pd.DataFrame, merge: Merge = "argmax") -> "pd.Series[in
     return pd.Series(hits, index=names.index, name="correct")
 
 
+def losses(predictions: pd.DataFrame) -> "pd.Series[float]":
+    """Cross entropy of the gold label in nats, >= 0, one entry per example, indexed by `id`.
+
+    -log softmax(logits)[gold]; even logits give log(classes). On HANS non-entailment has the summed
+    probability of neutral and contradiction. Errors as in `predicted`.
+    """
+    return (-_log_probability(predictions, predictions["gold"])).rename("loss")
+
+
+def confidence(predictions: pd.DataFrame, merge: Merge = "argmax") -> "pd.Series[float]":
+    """Probability the model gives the label it predicts, one entry per example, indexed by `id`.
+
+    The largest softmax probability, in [1 / classes, 1]. On HANS that of the label `predicted` names under
+    `merge`, where non-entailment has the summed probability of neutral and contradiction.
+    """
+    return np.exp(_log_probability(predictions, predicted(predictions, merge))).rename("confidence")
+
+
+def with_hard(predictions: pd.DataFrame, hypothesis_only: pd.DataFrame) -> pd.DataFrame:
+    """The predictions with a column `hard`: 1 where the hypothesis-only model is wrong, 0 where it is right.
+
+    Both are predictions frames, matched by `id`; the hypothesis-only model (`bias.hypothesis_only`) may
+    answer more. Predictions that have a column `hard` keep it: it is the published one. To see ours instead,
+    drop it first. Raises MetricError for ids the hypothesis-only model lacks, or knows under another gold label.
+    """
+    if "hard" in predictions.columns:
+        return predictions
+    right = correct(hypothesis_only)
+    missing = ~predictions["id"].isin(right.index)
+    if missing.any():
+        ids = _some(predictions["id"][missing])
+        raise MetricError(f"no hypothesis-only prediction for {missing.sum()} of {len(missing)} examples: {ids}")
+    gold = hypothesis_only.set_index("id")["gold"].loc[predictions["id"]].to_numpy(dtype=object)
+    other = predictions["gold"].to_numpy(dtype=object) != gold
+    if other.any():
+        ids = _some(predictions["id"][other])
+        raise MetricError(f"gold labels differ from the hypothesis-only model's for {ids}: is it another split?")
+    return predictions.assign(hard=1 - right.loc[predictions["id"]].to_numpy())
+
+
 def confusion(predictions: pd.DataFrame, positive: str = "duplicate") -> pd.DataFrame:
     """Per example 0/1 in `hit`, `alarm` (false positive) and `miss` (false negative), indexed by `id`.
 
@@ -146,6 +186,19 @@ def _logits(predictions: pd.DataFrame) -> tuple[Floats, list[str]]:
         ids = _some(predictions["id"][bad])
         raise MetricError(f"logits are not finite for {bad.sum()} of {len(bad)} examples: {ids}")
     return logits, [name.removeprefix("logit_") for name in columns]
+
+
+def _log_probability(predictions: pd.DataFrame, names: "pd.Series[str]") -> "pd.Series[float]":
+    """Log-probability of one label of each example, given by name in the order of the rows."""
+    logits, classes = _logits(predictions)
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    if _is_hans(predictions, classes):
+        own = classes.index(HANS[0])
+        others = np.logaddexp.reduce(np.delete(logs, own, axis=1), axis=1)
+        logs, classes = np.stack([logs[:, own], others], axis=1), list(HANS)
+    _known(names, classes)
+    chosen = logs[np.arange(len(logs)), pd.Index(classes).get_indexer(names)]
+    return pd.Series(chosen, index=pd.Index(predictions["id"], name="id"))
 
 
 def _is_hans(predictions: pd.DataFrame, classes: Sequence[str]) -> bool:

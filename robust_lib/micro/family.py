@@ -31,6 +31,7 @@ FAMILY: dict[str, Encoder] = {
     "micro-tiny": Encoder(2, 64, 2, steps=2000),
     "micro-distil": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="distilbert"),
     "micro-minilm": Encoder(2, 128, 4, teacher="micro-base", objective="minilm"),
+    "micro-half": Encoder(2, 128, 4, steps=2000),  # of half the depth of base, pretrained by itself
 }
 
 

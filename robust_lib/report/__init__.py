@@ -9,8 +9,19 @@
 `scorecard` documents the file that other programs read.
 """
 
-from robust_lib.report.figures import id_ood_figure, sparsity_figure
-from robust_lib.report.layout import Claims, Table
+from robust_lib.report.checks import Checks
+from robust_lib.report.figures import (
+    agreement_figure,
+    confidence_figure,
+    difficulty_figure,
+    easy_hard_figure,
+    id_ood_figure,
+    mitigation_figure,
+    resolution_figure,
+    sparsity_figure,
+    stage_one_figure,
+)
+from robust_lib.report.layout import Claims, Disagreements, Table, disagreements
 from robust_lib.report.outputs import save
 from robust_lib.report.robustness import Row, pruning_rows, robustness_table
 from robust_lib.report.scorecard import (
@@ -35,22 +46,32 @@ __all__ = [
     "CLAIM_VERDICTS",
     "KEYS",
     "MARKS",
+    "Checks",
     "Claims",
+    "Disagreements",
     "Record",
     "Row",
     "Scale",
     "ScorecardError",
     "Table",
+    "agreement_figure",
     "claim",
     "claim_verdict",
+    "confidence_figure",
+    "difficulty_figure",
+    "disagreements",
+    "easy_hard_figure",
     "id_ood_figure",
+    "mitigation_figure",
     "pruning_rows",
     "record",
+    "resolution_figure",
     "robustness_table",
     "save",
     "score",
     "scored",
     "sparsity_figure",
+    "stage_one_figure",
     "summary",
     "verdict",
 ]

@@ -12,8 +12,15 @@ from pandas.io.formats.style import Styler
 from robust_lib import published
 from robust_lib.report.scorecard import CELL_VERDICTS, MARKS, Record
 
-FORMATS = {"percent": ".1f", "ratio": ".2f", "million": ".3g"}
-PRINTED = {"percent": ".1f", "ratio": ".3f", "million": "g"}
+UNITS = {  # unit: how a reader is told, format of ours, format of the printed
+    "million": ("#Param in millions", ".3g", "g"),
+    "count": ("attention heads counted", "g", "g"),
+    "megabyte": ("size on disk in megabytes", ".4g", "g"),
+    "percent": ("accuracies in percent", ".1f", ".1f"),
+    "percentage points": ("gaps in percentage points", ".1f", ".1f"),
+    "ratio": ("F_bias a ratio", ".2f", ".3f"),
+}
+DAGGER = "†"
 STYLES: list[Any] = [
     {
         "selector": "td, th",
@@ -39,8 +46,8 @@ class Table:
     """A table in the paper's layout: each cell our value, its interval, the printed value and its verdict.
 
     `records` as in `scorecard`, in reading order; cells that the paper does not print have printed and
-    verdict None. `units` of the columns, in their order: percent, ratio or million. `setting` says what it was
-    measured on: encoder, data, conventions.
+    verdict None. `units` of the columns, in their order: each of UNITS. `setting` says what it was measured on:
+    encoder, data, conventions. A printed value that the paper's other numbers contradict bears a dagger.
     """
 
     title: str
@@ -55,21 +62,32 @@ class Table:
 
     def __repr__(self) -> str:
         """Markdown, one block for each task, so that lines stay short enough for a log."""
-        cells, rows = self._cells()
+        cells, rows, odd = self._cells()
         blocks = []
         for group, columns in self._groups().items():
             body = [
-                [row, *(_text_cell(cells.get((row, c)), self.units[c]) for c in columns.values())]
+                [
+                    row,
+                    *(
+                        _text_cell(cells.get((row, c)), self.units[c], (row, c) in odd)
+                        for c in columns.values()
+                    ),
+                ]
                 for row in rows
             ]
             blocks.append(pipes([group, *columns], body))
-        return "\n\n".join([f"**{self.title}**", *blocks, self._legend()])
+        return "\n\n".join(
+            [f"**{self.title}**", self._told_units(), *blocks, self._legend(), *self._contradictions()]
+        )
 
     def _repr_html_(self) -> str:
-        cells, rows = self._cells()
+        cells, rows, odd = self._cells()
         columns = [(group, title, c) for group, held in self._groups().items() for title, c in held.items()]
         head = pd.MultiIndex.from_tuples([(group, _subscript(title)) for group, title, _ in columns])
-        body = [[_html_cell(cells.get((row, c)), self.units[c]) for _, _, c in columns] for row in rows]
+        body = [
+            [_html_cell(cells.get((row, c)), self.units[c], (row, c) in odd) for _, _, c in columns]
+            for row in rows
+        ]
         shades = [
             [SHADES.get(str(cells.get((row, c), {}).get("verdict")), "") for _, _, c in columns]
             for row in rows
@@ -78,13 +96,26 @@ class Table:
         styler = styler.set_td_classes(pd.DataFrame(shades, index=rows, columns=head)).set_table_styles(
             STYLES
         )
-        styler = styler.set_uuid(_identifier(self.title)).set_caption(html.escape(self.title))
-        below = f"<small>{html.escape(self._legend())}</small>"
-        return f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>"
+        above = f"{html.escape(self.title)}<br><small>{_subscript(self._told_units())}</small>"
+        styler = styler.set_uuid(_identifier(self.title)).set_caption(above)
+        below = "".join(
+            f"<div>{_subscript(text)}</div>" for text in (self._legend(), *self._contradictions())
+        )
+        return (
+            f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}<small>{below}</small></div>"
+        )
 
-    def _cells(self) -> tuple[dict[tuple[str, str], Record], list[str]]:
+    def _cells(self) -> tuple[dict[tuple[str, str], Record], list[str], dict[tuple[str, str], str]]:
+        """Records by row and column, the rows, and what the paper's other numbers say of those it contradicts."""
         cells = {(entry["row"], entry["column"]): entry for entry in self.records}
-        return cells, list(dict.fromkeys(row for row, _ in cells))
+        odd = {
+            (one["row"], one["column"]): one["follows"]
+            for one in _contradicted(self.records[0]["paper"], self.records[0]["item"])
+        }
+        marked = {
+            key: odd[key] for key, entry in cells.items() if key in odd and entry["printed"] is not None
+        }
+        return cells, list(dict.fromkeys(row for row, _ in cells)), marked
 
     def _groups(self) -> dict[str, dict[str, str]]:
         """Columns under the task that their name begins with: {"MNLI": {"DEV": "MNLI DEV", ...}, ...}."""
@@ -94,6 +125,10 @@ class Table:
             named = bool(rest) and (head.isupper() or head == "Average")
             groups.setdefault(head if named else "", {})[rest if named else column] = column
         return groups
+
+    def _told_units(self) -> str:
+        told = ", ".join(told for unit, (told, _, _) in UNITS.items() if unit in self.units.values())
+        return f"{told[0].upper()}{told[1:]}."
 
     def _legend(self) -> str:
         told = [one for one in CELL_VERDICTS if any(entry["verdict"] == one for entry in self.records)]
@@ -105,31 +140,34 @@ class Table:
             f"paper's value behind its verdict ({marks}). A limit `?` is unbounded."
         )
 
+    def _contradictions(self) -> list[str]:
+        """What the dagger means, a paragraph; none without one."""
+        _, _, odd = self._cells()
+        listed = "; ".join(f"{row}, {column}: {follows}" for (row, column), follows in odd.items())
+        return (
+            [f"{DAGGER} The paper's other numbers contradict this one; from them follows {listed}."]
+            if odd
+            else []
+        )
+
 
 @dataclass(frozen=True, repr=False)
 class Claims:
     """The paper's claims beside what we measured, one record for each measurement of a claim."""
 
     records: tuple[Record, ...]
+    _HEAD = ("claim", "", "measured on", "quantity", "ours", "verdict")
 
     @property
     def scored(self) -> list[Record]:
         return list(self.records)
 
     def __repr__(self) -> str:
-        return pipes(
-            ["claim", "", "measured on", "quantity", "ours", "verdict"], [list(row) for row in self._rows()]
-        )
+        return pipes(self._HEAD, self._rows())
 
     def _repr_html_(self) -> str:
-        columns = ["claim", "", "measured on", "quantity", "ours", "verdict"]
-        frame = pd.DataFrame(self._rows(), columns=columns)
-        shades = frame.copy().astype(object)
-        shades.loc[:] = ""
-        shades.iloc[:, 1] = "words"
-        shades["verdict"] = [SHADES.get(entry["verdict"], "") for entry in self.records]
-        styler = Styler(frame, cell_ids=False).hide(axis="index").format(escape="html").set_td_classes(shades)
-        return str(styler.set_table_styles(STYLES).set_uuid("claims").to_html())
+        shades = [SHADES.get(entry["verdict"], "") for entry in self.records]
+        return _sheet(self._HEAD, self._rows(), {"": "words", "verdict": shades}, "claims")
 
     def _rows(self) -> list[tuple[str, ...]]:
         texts = {
@@ -148,6 +186,30 @@ class Claims:
         return rows
 
 
+@dataclass(frozen=True, repr=False)
+class Disagreements:
+    """The rows of a table, figure or section whose printed values the paper's other numbers contradict."""
+
+    paper: int
+    item: str
+    _HEAD = ("row", "column", "printed", "follows from the paper's other numbers", "why")
+
+    def __repr__(self) -> str:
+        return pipes(self._HEAD, self._rows())
+
+    def _repr_html_(self) -> str:
+        return _sheet(self._HEAD, self._rows(), {"why": "words"}, f"disagreements_{_identifier(self.item)}")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        keys = ("row", "column", "printed_text", "follows", "reason")
+        return [tuple(one[key] for key in keys) for one in _contradicted(self.paper, self.item)]
+
+
+def disagreements(paper: int, item: str) -> Disagreements:
+    """Where the numbers that a paper prints in one of its items contradict its others, and why."""
+    return Disagreements(paper, item)
+
+
 def pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A Markdown table whose columns also line up as plain text."""
     widths = [max(3, *(len(row[i]) for row in (head, *rows))) for i in range(len(head))]
@@ -156,6 +218,24 @@ def pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         [cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (head, rule, *rows)
     )
     return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
+
+
+def _sheet(
+    head: Sequence[str], rows: Sequence[Sequence[str]], classes: Mapping[str, str | list[str]], name: str
+) -> str:
+    """Rows of text as HTML; `classes` of STYLES by column."""
+    frame = pd.DataFrame(rows, columns=list(head))
+    shades = pd.DataFrame("", index=frame.index, columns=frame.columns).assign(**classes)
+    styler = Styler(frame, cell_ids=False).hide(axis="index").format(escape="html").set_td_classes(shades)
+    return str(styler.set_table_styles(STYLES).set_uuid(name).to_html())
+
+
+def _contradicted(paper: int, item: str) -> list[dict[str, str]]:
+    """The rows of `published.disagreements`, with `follows`: "1.296 to 1.312"."""
+    known = published.disagreements().query("paper == @paper and item == @item")
+    limits = ([f"{x:.4g}" for x in (one["low"], one["high"])] for _, one in known.iterrows())
+    known = known.assign(follows=[" to ".join(dict.fromkeys(pair)) for pair in limits])
+    return [{str(key): str(value) for key, value in one.items()} for one in known.to_dict("records")]
 
 
 def _ours(entry: Record, form: str) -> str:
@@ -167,23 +247,25 @@ def _ours(entry: Record, form: str) -> str:
     return f"{entry['ours']:{form}} [{low}, {high}]"
 
 
-def _text_cell(entry: Record | None, unit: str) -> str:
-    if entry is None:
-        return ""
-    theirs = (
-        "" if entry["printed"] is None else f"  {MARKS[entry['verdict']]}{entry['printed']:{PRINTED[unit]}}"
-    )
-    return _ours(entry, FORMATS[unit]) + theirs
+def _printed(entry: Record, unit: str, odd: bool) -> str:
+    return f"{entry['printed']:{UNITS[unit][2]}}{DAGGER if odd else ''}"
 
 
-def _html_cell(entry: Record | None, unit: str) -> str:
+def _text_cell(entry: Record | None, unit: str, odd: bool) -> str:
     if entry is None:
         return ""
-    value, _, limits = _ours(entry, FORMATS[unit]).partition(" ")
+    theirs = "" if entry["printed"] is None else f"  {MARKS[entry['verdict']]}{_printed(entry, unit, odd)}"
+    return _ours(entry, UNITS[unit][1]) + theirs
+
+
+def _html_cell(entry: Record | None, unit: str, odd: bool) -> str:
+    if entry is None:
+        return ""
+    value, _, limits = _ours(entry, UNITS[unit][1]).partition(" ")
     lines = [f"<b>{value}</b>", *([f"<small>{limits}</small>"] if limits else [])]
     if entry["printed"] is not None:
         told = entry["verdict"]
-        lines.append(f"<small title='{told}'>paper {entry['printed']:{PRINTED[unit]}} {MARKS[told]}</small>")
+        lines.append(f"<small title='{told}'>paper {_printed(entry, unit, odd)} {MARKS[told]}</small>")
     return "<br>".join(lines)
 
 

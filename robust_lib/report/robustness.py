@@ -1,7 +1,7 @@
-"""Tables 1, 2, 4 and 5 of paper 1: accuracy on each test bed, and F_bias by task and on average."""
+"""Tables 1 to 6 of paper 1: accuracy on each test bed, F_bias by task and on average, the gap of easy and hard."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,16 @@ from robust_lib.compare import Interval, Profile, ProfileKey
 from robust_lib.report.layout import Table
 from robust_lib.report.scorecard import Record, Scale, record, verdict
 
+SLICES = ("accuracy_hard", "accuracy_easy")
+METRICS = ("accuracy", *SLICES, "easy_hard_gap", "relative_bias")  # names as in `published`
+EXACT = {"#Param": "million", "Attention heads": "count", "Size on disk": "megabyte"}  # column: unit
+
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: its name, the method and sparsity it shows, and those of its dense control, if any."""
+    """A row of the table: its name, as the paper prints it where it does, the method and sparsity it shows, and
+    those of its dense control. The control may be the reference itself or None: both say that there is no other.
+    """
 
     name: str
     method: str
@@ -45,21 +51,34 @@ def robustness_table(
     scale: Scale,
     setting: str = "",
     same_setting: bool = False,
-    parameters: Mapping[tuple[str, float], float] | None = None,
+    metrics: Collection[str] | None = None,
+    exact: Mapping[str, Mapping[tuple[str, float], float]] | None = None,
     reference: tuple[str, float] = ("dense", 0.0),
     seed: int = 0,
 ) -> Table:
-    """The table in the paper's layout, with F_bias twice: against the reference, as in the paper, and against the
-    row's own dense control.
+    """A table of paper 1 in its layout, with the columns that the paper lacks behind those they belong to.
 
-    `printed` is `published.table(1, "Table 1")`; a column is the paper's where task, metric and test bed
-    are, and any other test bed is a column of its own. `parameters`: millions of them by (method,
-    sparsity). `setting` as in `Table`, `same_setting` as in `verdict`. Every interval has a fresh generator
-    of the same `seed`, so that a further row moves no other.
+    `printed` is `published.table(1, "Table 4")`. Every task of `profiles` is shown; a column is the paper's where
+    task, metric and test bed are, and any other test bed is a column of its own. `metrics` of METRICS choose
+    the columns: by default those that the paper prints, and hard and easy accuracy where they were measured.
+    F_bias stands twice: against the reference, as in the paper, and against the row's own dense control.
+    `exact` holds what is counted rather than measured, by column of EXACT (#Param and size on disk in
+    millions and megabytes), then by (method, sparsity).
+
+    `setting` as in `Table`, `same_setting` as in `verdict`. Every interval has a fresh generator of the same
+    `seed`, so that a further row moves no other. Raises ValueError for an unknown metric or exact column, and
+    where no row was measured.
     """
     theirs = printed.to_dict("records")
-    study = _Study(profiles, reference, _column_names(theirs), parameters or {}, seed)
+    shown = {*printed["metric"], *SLICES} if metrics is None else _known("metric", metrics, METRICS)
+    _known("exact column", exact or {}, EXACT)
+    study = _Study(profiles, reference, _column_names(theirs), exact or {}, shown, seed)
     cells = [cell for row in rows for cell in study.cells(row)]
+    if not cells:
+        raise ValueError(
+            f"no row is measured: the rows are {[(row.method, row.sparsity) for row in rows]}, and the profiles "
+            f"hold {sorted({(method, sparsity) for _, method, sparsity in profiles})}"
+        )
     paper, item = int(printed["paper"].iloc[0]), str(printed["item"].iloc[0])
     protocol = published.protocol(paper, item)
     runs = protocol["runs"] if isinstance(protocol.get("runs"), int) else 1
@@ -77,8 +96,8 @@ def robustness_table(
             )
         return record(paper, item, cell.row, cell.column, value, cell.ours, scale, judged)
 
-    units = {cell.column: cell.unit for cell in sorted(cells, key=lambda cell: cell.position)}
-    return Table(f"Paper {paper}, {item}: {protocol['caption']}", tuple(map(told, cells)), units, setting)
+    title = f"Paper {paper}, {item}: {protocol['caption']}"
+    return Table(title, tuple(map(told, cells)), _units(cells, printed), setting)
 
 
 @dataclass(frozen=True)
@@ -96,7 +115,8 @@ class _Study:
     profiles: Mapping[ProfileKey, Profile]
     reference: tuple[str, float]
     names: Mapping[tuple[str, str, str], str]
-    parameters: Mapping[tuple[str, float], float]
+    exact: Mapping[str, Mapping[tuple[str, float], float]]
+    metrics: Collection[str]
     seed: int
 
     @property
@@ -109,31 +129,43 @@ class _Study:
 
     def cells(self, row: Row) -> Iterator[_Cell]:
         key = (row.method, row.sparsity)
-        if key in self.parameters:
-            count = self.parameters[key]
-            exact = Interval(count, count, count, n=0, seeds=0, level=1.0, seed_sd=0.0)
-            yield _Cell((-1, 0), row.name, "#Param", "million", exact)
+        for rank, column in enumerate(EXACT):
+            values = self.exact.get(column, {})
+            if key in values:
+                count = Interval(values[key], values[key], values[key], n=0, seeds=0, level=1.0, seed_sd=0.0)
+                yield _Cell((-1, rank), row.name, column, EXACT[column], count)
         for task in self.tasks:
             if (task, *key) in self.profiles:
                 yield from self.accuracies(row, task, self.profiles[task, *key])
-        yield from self.biases(row, "F_bias", self.reference, rank=100)
-        if row.control is not None:
-            yield from self.biases(row, "F_bias vs control", row.control, rank=101)
+        if "relative_bias" in self.metrics:
+            yield from self.biases(row, "F_bias", self.reference, rank=100)
+            if row.control is not None and row.control != self.reference:
+                yield from self.biases(row, "F_bias vs control", row.control, rank=101)
 
     def accuracies(self, row: Row, task: str, profile: Profile) -> Iterator[_Cell]:
-        whole = profile.id.testbed
+        whole, place = profile.id.testbed, self.tasks.index(task)
         dev = self._column(task, whole, "accuracy")
-        named = [(dev, profile.id, whole)]
+        named = [("accuracy", dev, profile.id, whole)]
         for name, arm in profile.slices.items():
-            named.append((self.names.get((task, whole, f"accuracy_{name}"), f"{dev} {name}"), arm, ""))
-        named += [(self._column(task, arm.testbed, "accuracy"), arm, arm.testbed) for arm in profile.ood]
-        for rank, (column, arm, testbed) in enumerate(named):
-            ours = compare.accuracy(arm, **self.draws).times(100)
-            noise = 100 * published.seed_noise(task, testbed).sd
-            yield _Cell((self.tasks.index(task), rank), row.name, column, "percent", ours, noise)
+            metric = f"accuracy_{name}"
+            named.append((metric, self._column(task, whole, metric, f"{dev} {name}"), arm, ""))
+        behind = len(named)  # the gap stands between the parts of the test bed and the OOD sets
+        named += [
+            ("accuracy", self._column(task, arm.testbed, "accuracy"), arm, arm.testbed) for arm in profile.ood
+        ]
+        for rank, (metric, column, arm, testbed) in enumerate(named):
+            if metric in self.metrics:
+                ours = compare.accuracy(arm, **self.draws).times(100)
+                noise = 100 * published.seed_noise(task, testbed).sd
+                yield _Cell((place, rank + (rank >= behind)), row.name, column, "percent", ours, noise)
+        if "easy_hard_gap" in self.metrics and {"easy", "hard"} <= set(profile.slices):
+            column = self._column(task, whole, "easy_hard_gap", f"{dev} gap (easy - hard)")
+            ours = _easy_hard_gap(profile, **self.draws).times(100)
+            yield _Cell((place, behind), row.name, column, "percentage points", ours)
 
-    def _column(self, task: str, testbed: str, metric: str) -> str:
-        return self.names.get((task, testbed, metric), f"{task.upper()} {testbed}")
+    def _column(self, task: str, testbed: str, metric: str, ours: str = "") -> str:
+        """The paper's name of a column, else ours."""
+        return self.names.get((task, testbed, metric), ours or f"{task.upper()} {testbed}")
 
     def biases(self, row: Row, title: str, other: tuple[str, float], *, rank: int) -> Iterator[_Cell]:
         key = (row.method, row.sparsity)
@@ -150,6 +182,34 @@ class _Study:
         if len(pairs) == len(self.tasks) > 1:
             ours = compare.f_bias(list(pairs.values()), **self.draws)
             yield _Cell((len(self.tasks), rank), row.name, f"Average {title}", "ratio", ours)
+
+
+def _easy_hard_gap(profile: Profile, *, generator: np.random.Generator) -> Interval:
+    arms = [profile.slices["easy"], profile.slices["hard"]]
+    return compare.interval(lambda easy, hard: easy - hard, arms, generator=generator)
+
+
+def _known(what: str, given: Collection[str], names: Collection[str]) -> Collection[str]:
+    unknown = sorted(set(given) - set(names))
+    if unknown:
+        raise ValueError(f"unknown {what} {unknown[0]!r}; there are {', '.join(names)}")
+    return given
+
+
+def _units(cells: Sequence[_Cell], printed: pd.DataFrame) -> dict[str, str]:
+    """Units by column: tasks in our order, their columns in the paper's, each of ours behind the one before it."""
+    longest = max(
+        (list(row["column"]) for _, row in printed.groupby("row")), key=len
+    )  # the reference lacks F_bias
+    keys: dict[str, tuple[int, int]] = {}
+    task, place = -1, -1
+    for cell in sorted(cells, key=lambda cell: cell.position):
+        if cell.position[0] != task:
+            task, place = cell.position[0], -1
+        place = longest.index(cell.column) if cell.column in longest else place
+        keys.setdefault(cell.column, (task, place))
+    units = {cell.column: cell.unit for cell in cells}
+    return {column: units[column] for column in sorted(keys, key=keys.__getitem__)}
 
 
 def _column_names(theirs: Sequence[Mapping[Any, Any]]) -> dict[tuple[str, str, str], str]:

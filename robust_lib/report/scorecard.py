@@ -76,7 +76,9 @@ def verdict(
         return "not comparable at this scale"
     known = 0.0 if math.isnan(seed_noise_sd) else seed_noise_sd
     z = float(stats.norm.ppf((1 + ours.level) / 2))
-    w = z * known * math.sqrt(1 / runs + (ours.seeds == 1))
+    w = (
+        z * known * math.sqrt(1 / runs + (ours.seeds == 1)) if known else 0.0
+    )  # z of a counted number is infinite
     below, above = math.hypot(ours.value - ours.low, w), math.hypot(ours.high - ours.value, w)
     if ours.value - below - rounding <= printed <= ours.value + above + rounding:
         return "reproduced"

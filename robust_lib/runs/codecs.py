@@ -97,11 +97,18 @@ def _write_model(model: Any, directory: Path) -> None:
 def _read_model(directory: Path) -> Any:
     import transformers
 
-    (name,) = json.loads((directory / "config.json").read_text(encoding="utf-8"))["architectures"]
+    written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
+    (name,) = written["architectures"]
+    kind = getattr(transformers, name)
     with _without_bars():
-        model, loaded = getattr(transformers, name).from_pretrained(
-            directory, dtype="auto", local_files_only=True, output_loading_info=True
+        model, loaded = _without_heads(kind, written.get("pruned_heads", {})).from_pretrained(
+            directory,
+            dtype="auto",
+            local_files_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # told in `loaded`, and refused below
         )
+    model.__class__ = kind
     strange = [key for part in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in loaded[part]]
     if strange:
         raise ResultError(
@@ -109,6 +116,22 @@ def _read_model(directory: Path) -> Any:
             "the modules that its class builds from its config"
         )
     return model
+
+
+def _without_heads(kind: Any, removed: dict[str, list[int]]) -> Any:
+    """The class, building its models without these attention heads, as transformers 4 did and 5 does not."""
+    if not removed:
+        return kind
+
+    class Smaller(kind):  # type: ignore[misc]
+        def __init__(self, config: Any) -> None:
+            from robust_lib import heads
+
+            config.pruned_heads = {}
+            super().__init__(config)
+            heads.remove(self, {int(layer): numbers for layer, numbers in removed.items()})
+
+    return Smaller
 
 
 @contextmanager

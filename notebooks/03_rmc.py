@@ -1,0 +1,517 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,-all
+#     formats: py:percent,ipynb
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 03 RMC: robust model compression
+#
+# Paper 1, *Robustness Challenges in Model Distillation and Pruning for Natural Language Understanding*, sections 5 and 6. Rebuilds
+# **Tables 4, 5 and 6** and **Figure 3** (Figure 2 is a diagram of the method), and judges the claims of sections 6.3, 6.4 and 7.
+#
+# The claim in one sentence: *a compressed model that learns from a teacher smoothed by each example's difficulty is more robust
+# out of distribution, and no worse in distribution.*
+#
+# All methods of one family train for as many steps, so they are each other's controls; pruned rows also stand beside a **dense
+# control** of as many steps with plain cross entropy, and beside BERT-base trained with RMC itself: does the gain belong to
+# compression?
+#
+# [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/03_rmc.ipynb)
+
+# %% tags=["parameters"]
+scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
+source = "micro"  # micro, hub, or a data directory
+encoder = "micro-base"  # the teacher, and what is pruned
+student = "micro-minilm"  # the distilled encoder of Table 5
+student_layers = None  # None: all of them
+tasks = ["mnli", "fever", "qqp"]
+train_paths = {}  # task: dataset/split, where it is not the task's own training set
+train_size = 5000  # examples per task; None for all
+test_size = 2000  # examples per test bed; None for all
+sparsities = [0.2, 0.4, 0.6, 0.7, 0.85]  # of stage one and of Figure 3
+sparsity = 0.4  # of Tables 4 and 6
+schedule = "stepwise"  # stepwise: one chain through all sparsities; cubic: each from the pretrained encoder
+epochs = 2  # of dense fine-tuning
+pruning_epochs = 1  # per sparsity if stepwise, in all if cubic
+weight = 0.9  # lambda: how much the teacher counts against the labels
+degree = 0.9  # d of Smooth, for every example
+gamma = 2.0  # of Focal
+up_weight = 2.0  # of JTT's errors, before the mean becomes 1
+jtt_epochs = 1  # of JTT's first model
+alpha = {}  # task: smoothing of the easiest example; a task not named takes the chosen one
+alpha_grid = [0.2, 0.5, 0.8]  # to choose from
+easy_share = 0.5  # of the development set, by loss variance: the shortcut subset that chooses alpha
+learning_rate = 4e-4
+batch_size = 32
+max_length = 40  # tokens
+warmup = 0.1  # share of the steps
+weight_decay = 0.01
+merge = "argmax"  # three classes to HANS's two: argmax, then merge; or sum, the probabilities of the two
+precision = "fp32"
+seeds = [0]  # each draws a training set, a head, an order
+
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
+# records what it was made with.
+
+# %% tags=["setup"]
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
+    source_of = "git+https://github.com/robust-lib/robust-lib"
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
+
+import numpy as np
+import pandas as pd
+import torch
+
+from robust_lib import (
+    compare,
+    data,
+    methods,
+    metrics,
+    models,
+    objectives,
+    params,
+    published,
+    report,
+    runs,
+    smoothing,
+    train,
+)
+
+p = params.check("03_rmc", globals())
+run = runs.start("03_rmc", p)
+
+# %% [markdown]
+# ## Stage one: how hard is each example?
+#
+# Five pruned models, the same as in `02_attribution` (and, from the store, the very same). For example $x_i$ with losses
+# $l_{i,t}$ under them, $v_i = \frac{1}{n} \sum_t (l_{i,t} - \bar l_i)^2$: the more the models disagree on what it costs, the harder it is.
+
+# %% tags=["units"]
+encoder, student = models.Encoder(p.encoder), models.Encoder(p.student, p.student_layers)
+recipe = train.Recipe(**p.recipe)
+pruning = train.Recipe(**p.recipe | {"epochs": p.pruning_epochs})
+splits = {
+    (task, seed): data.Split(task, p.train_paths.get(task, data.TASKS[task].train), p.source, p.train_size, seed)
+    for task in p.tasks for seed in p.seeds
+}  # fmt: skip
+developments = {
+    task: data.Split(task, data.TASKS[task].in_distribution[0].path, p.source, p.test_size)
+    for task in p.tasks
+}
+
+
+def seen(model, split):
+    """The model's predictions on a split."""
+    fixed = dict(encoder=model.arguments["encoder"], max_length=p.max_length, precision=p.precision)
+    return runs.unit(methods.predicted, model=model, split=split, **fixed)
+
+
+trained, variances = {}, {}  # by task, method, sparsity, seed; by task and seed
+for (task, seed), split in splits.items():
+    fixed = dict(encoder=encoder, split=split, seed=seed)
+    dense = trained[task, "dense", 0.0, seed] = runs.unit(methods.finetuned, recipe=recipe, **fixed)
+    chain = dict(start=dense, sparsities=p.sparsities, schedule=p.schedule, recipe=pruning, **fixed)
+    stage_one = methods.pruning_chain(**chain)
+    trained |= {(task, "vanilla", sparsity, seed): model for sparsity, model in stage_one.items()}
+    control = methods.pruning_chain(removed=False, **chain)
+    trained |= {(task, "control", sparsity, seed): model for sparsity, model in control.items()}
+    for where in (split, developments[task]):
+        losses = [seen(model, where) for model in stage_one.values()]
+        variances[where.path, seed] = runs.unit(methods.loss_variance, predictions=losses)
+
+# %% [markdown]
+# ## Stage two: learn from the smoothed teacher
+#
+# Difficulty $d_i = \alpha + (1 - \alpha)\,(v_i - V_\min) / (V_\max - V_\min)$ (equation 1). The teacher's probabilities to the
+# power $d_i$, renormalised, are what the student learns from (equation 2): a teacher says less about an easy example. The
+# loss is $(1 - \lambda) L_\mathrm{CE} + \lambda\,\mathrm{KL}$ (equation 3). The baselines (section 6.2): Distil is $d_i = 1$, Smooth $d_i = 0.9$
+# for all; Focal and JTT weigh the labels and have no teacher.
+
+
+# %% tags=["units"]
+def mitigations(task, seed, alpha):
+    """Name: objective and what it needs to know of the training examples."""
+    split, dense = splits[task, seed], trained[task, "dense", 0.0, seed]
+    short = train.Recipe(**p.recipe | {"epochs": p.jtt_epochs})
+    first = runs.unit(methods.finetuned, encoder=encoder, split=split, recipe=short, seed=seed)
+    taught = {"teacher": seen(dense, split), "weight": p.weight}
+    return {
+        "vanilla": (objectives.vanilla, {}),
+        "distil": (objectives.distil, taught),
+        "smooth": (objectives.smooth, taught | {"degree": p.degree}),
+        "focal": (objectives.focal, {"gamma": p.gamma}),
+        "jtt": (objectives.jtt, {"first": seen(first, split), "up_weight": p.up_weight}),
+        "rmc": (objectives.rmc, taught | {"variances": variances[split.path, seed], "alpha": alpha}),
+    }
+
+
+# %% [markdown]
+# $\alpha$ is chosen on the development set alone, never on an OOD set (section 6.1): the student is trained with each
+# candidate, the development set is split by loss variance into shortcut and hard, and the $\alpha$ with the smallest relative
+# gap (easy $-$ hard) / easy wins among those within a point of the best accuracy. The choice is made once per task, with the
+# first seed.
+
+# %% tags=["units"]
+candidates, chosen = {}, {}
+for task in p.tasks:
+    seed = p.seeds[0]
+    for alpha in p.alpha_grid:
+        objective, given = mitigations(task, seed, alpha)["rmc"]
+        model = runs.unit(
+            methods.finetuned, encoder=student, split=splits[task, seed], recipe=recipe, seed=seed,
+            objective=objective, given=given,
+        )  # fmt: skip
+        candidates[task, alpha] = seen(model, developments[task])
+    chosen[task] = runs.unit(
+        methods.chosen_alpha, easy_share=p.easy_share, variances=variances[developments[task].path, seed],
+        candidates={str(alpha): candidates[task, alpha] for alpha in p.alpha_grid},
+    )  # fmt: skip
+
+# %% [markdown]
+# Every method then trains both families: pruning to the sparsity of Table 4 (with `stepwise` the dense start too is trained with
+# the method's objective) and the distilled encoder of Table 5.
+
+# %% tags=["units"]
+for (task, seed), split in splits.items():
+    fixed = dict(split=split, seed=seed)
+    for name, (objective, given) in mitigations(task, seed, p.alpha.get(task, chosen[task])).items():
+        minimised = dict(objective=objective, given=given)
+        trained[task, f"MiniLM {name}", 0.0, seed] = runs.unit(
+            methods.finetuned, encoder=student, recipe=recipe, **fixed, **minimised
+        )
+        if name == "vanilla":
+            continue  # stage one has them
+        start = runs.unit(methods.finetuned, encoder=encoder, recipe=recipe, **fixed, **minimised)
+        if name == "rmc":
+            trained[task, "dense rmc", 0.0, seed] = start
+        levels = (
+            p.sparsities if (task, name) == ("mnli", "rmc") else [s for s in p.sparsities if s <= p.sparsity]
+        )
+        chain = methods.pruning_chain(
+            start=start,
+            sparsities=levels,
+            schedule=p.schedule,
+            encoder=encoder,
+            recipe=pruning,
+            **fixed,
+            **minimised,
+        )
+        shown = levels if name == "rmc" and task == "mnli" else [p.sparsity]
+        trained |= {(task, name, sparsity, seed): chain[sparsity] for sparsity in shown}
+
+# %% tags=["units"]
+beds = {
+    task: [developments[task].path] + [bed.path for bed in data.TASKS[task].out_of_distribution]
+    for task in p.tasks
+}
+eight_bit = {
+    (task, f"8-bit {name}", 0.0, seed): trained[task, method, 0.0, seed]
+    for (task, seed) in splits
+    for name, method in (("vanilla", "dense"), ("rmc", "dense rmc"))
+}
+where = dict(source=p.source, size=p.test_size, max_length=p.max_length)
+units = methods.measured(
+    {key: model for key, model in trained.items() if key[0] == "mnli" or key[2] in (0.0, p.sparsity)},
+    beds, precision=p.precision, **where,
+)  # fmt: skip
+units |= methods.measured(eight_bit, beds, by=methods.q8_ptq_predicted, **where)
+flagged = {task: runs.unit(methods.hypothesis_only, split=splits[task, p.seeds[0]], test=developments[task])
+           for task in p.tasks if task == "mnli"}  # fmt: skip
+f"{len(units)} sets of predictions, {len(runs.closure(units.values()))} units with all they need"
+
+# %% [markdown]
+# ## Run
+#
+# What `01_robustness_study` and `02_attribution` have left in the store is not computed again.
+
+# %% tags=["run"]
+predictions, variances, candidates, chosen, flagged = run.collect(
+    [units, variances, candidates, chosen, flagged]
+)
+for task, frame in flagged.items():
+    for key in predictions:
+        if key[:2] == (task, developments[task].path):
+            predictions[key] = metrics.with_hard(predictions[key], frame)
+found = compare.profiles(predictions, beds, merge=p.merge)
+
+# %% [markdown]
+# ## Easy and hard, by the losses
+#
+# The ten easiest and the ten hardest training examples of the first task, by the variance of their losses (in nats). All of
+# them stand in `difficulties.parquet`, to be sorted by whoever wants to know their training set.
+
+# %%
+task, seed = p.tasks[0], p.seeds[0]
+rows = splits[task, seed].frame()
+table = variances[splits[task, seed].path, seed].set_index("id").join(rows[list(splits[task, seed].text)])
+table = table.sort_values("variance")
+extremes = pd.concat({"easiest": table.head(10), "hardest": table.tail(10)[::-1]}, names=["", "id"])
+extremes = extremes[[*splits[task, seed].text, "gold", "variance"]].round(4)
+difficulties = pd.concat(frame.assign(path=path, seed=seed) for (path, seed), frame in variances.items())
+difficulties.to_parquet(run.directory / "difficulties.parquet", index=False)
+report.save(run.directory, {"extremes": extremes.reset_index()}, about=run.record)
+extremes
+
+# %% [markdown]
+# ## The choice of $\alpha$
+#
+# The rule of section 6.1 at work. The paper took 0.5, 0.3 and 0.2 for MNLI, FEVER and QQP; its candidates are not printed.
+
+# %%
+theirs = published.table(1, "Section 6.1").set_index("row")["printed"]
+rows = []
+for (task, alpha), frame in candidates.items():
+    ranks = (
+        variances[developments[task].path, p.seeds[0]]
+        .set_index("id")["variance"]
+        .rank(method="first", pct=True)
+    )
+    right, easy = metrics.correct(frame), ranks <= p.easy_share
+    shares = [100 * right.mean(), 100 * right[easy].mean(), 100 * right[~easy].mean()]
+    gap = 1 - shares[2] / shares[1]
+    rows.append(
+        (
+            task,
+            alpha,
+            *np.round(shares, 1),
+            round(gap, 4),
+            "chosen" if alpha == chosen[task] else "",
+            theirs[task.upper()],
+        )
+    )
+columns = ["task", "alpha", "DEV", "easy", "hard", "relative gap", "rule", "paper's alpha"]
+choice = pd.DataFrame(rows, columns=columns)
+used = {task: p.alpha.get(task, chosen[task]) for task in p.tasks}
+report.save(run.directory, {"table_alpha": choice}, about=run.record)
+display(choice)
+f"used: {used}"
+
+# %%
+spread = pd.concat(
+    pd.DataFrame({
+        "task": task, "alpha": used[task],
+        "difficulty": smoothing.difficulty(torch.tensor(variances[splits[task, seed].path, seed]["variance"].to_numpy()), used[task]),
+    }) for task, seed in splits
+)  # fmt: skip
+figure = report.difficulty_figure(spread)
+report.save(run.directory, {"difficulty": figure}, about=run.record)
+figure
+
+# %% [markdown]
+# ## Table 4: pruning with each method
+#
+# $F_\mathrm{bias}$ twice, as in `01_robustness_study`: against BERT-base, and against the dense control of as many steps. The rows below the paper's
+# are ours: BERT-base itself trained with RMC, and 8-bit models (quantised after training, in integer arithmetic on the CPU).
+
+# %%
+whole = {key: sum(models.parameter_counts(one.classifier(data.TASKS[p.tasks[0]].labels, seed=0)).values()) / 1e6
+         for key, one in (("dense", encoder), ("MiniLM", student))}  # fmt: skip
+names = ["vanilla", "distil", "smooth", "focal", "jtt", "rmc"]
+titles = dict(zip(names, ["Vanilla", "Distil", "Smooth", "Focal", "JTT", "RMC"], strict=True))
+left = {(name, p.sparsity): whole["dense"] - p.sparsity * encoder.weights() / 1e6 for name in names}
+left |= {(name, 0.0): whole["dense"] for name in ("dense", "dense rmc", "8-bit vanilla", "8-bit rmc")}
+left |= {("control", p.sparsity): whole["dense"]} | {
+    (f"MiniLM {name}", 0.0): whole["MiniLM"] for name in names
+}
+look = dict(
+    scale=p.scale, same_setting=params.as_published("03_rmc", p), exact={"#Param": left},
+    setting=f"encoder {p.encoder.rpartition('/')[2]}, student {p.student.rpartition('/')[2]}, "
+    f"source {p.source.rpartition('/')[2]}, HANS by {p.merge}, alpha {used}",
+)  # fmt: skip
+percent, dense, control = (
+    f"{100 * p.sparsity:g}%",
+    report.Row("BERT-base", "dense", 0.0),
+    ("control", p.sparsity),
+)
+
+# %%
+rows = [dense, report.Row(f"{percent} dense control", *control)]
+rows += [report.Row(f"{percent} – {titles[name]}", name, p.sparsity, control) for name in names]
+rows += [report.Row("BERT-base – RMC", "dense rmc", 0.0)]
+rows += [report.Row(f"8-bit – {titles[name]}", f"8-bit {name}", 0.0) for name in ("vanilla", "rmc")]
+table = report.robustness_table(found, rows, printed=published.table(1, "Table 4"), **look)
+outputs = {"table_4": table, "accuracies": compare.tidy(found, model=p.encoder.rpartition("/")[2])}
+report.save(run.directory, outputs, about=run.record)
+table
+
+# %% [markdown]
+# ## Table 5: the distilled encoder with each method
+
+# %%
+rows = [dense, *(report.Row(f"MiniLM – {titles[name]}", f"MiniLM {name}", 0.0) for name in names)]
+table = report.robustness_table(found, rows, printed=published.table(1, "Table 5"), **look)
+report.save(run.directory, {"table_5": table}, about=run.record)
+table
+
+# %% [markdown]
+# ## Table 6: easy and hard samples
+#
+# Inference only. Hard: a hypothesis-only classifier is wrong on it.
+
+# %%
+if "mnli" in p.tasks:
+    kinds = [("MiniLM–Vanilla", "MiniLM vanilla", 0.0), ("MiniLM–RMC", "MiniLM rmc", 0.0)]
+    kinds += [(f"{percent}–Vanilla", "vanilla", p.sparsity), (f"{percent}–RMC", "rmc", p.sparsity)]
+    kinds += [
+        (f"{percent} dense control", *control),
+        ("BERT-base", "dense", 0.0),
+        ("BERT-base–RMC", "dense rmc", 0.0),
+    ]
+    kinds += [("8-bit–Vanilla", "8-bit vanilla", 0.0), ("8-bit–RMC", "8-bit rmc", 0.0)]
+    inference = {key: profile for key, profile in found.items() if key[0] == "mnli"}
+    table = report.robustness_table(
+        inference,
+        [report.Row(*kind) for kind in kinds],
+        printed=published.table(1, "Table 6"),
+        **look | {"exact": {}},
+    )
+    report.save(run.directory, {"table_6": table}, about=run.record)
+    display(table)
+
+# %% [markdown]
+# ## Figure 3: RMC against Vanilla over sparsities
+#
+# The paper draws it and prints only its 40 % points.
+
+# %%
+if "mnli" in p.tasks:
+    rows = []
+    for sparsity in p.sparsities:
+        for method in ("vanilla", "rmc", "control"):
+            profile = found["mnli", method, sparsity]
+            ood = compare.ood_accuracy(profile, generator=np.random.default_rng(0)).times(100)
+            bias = compare.f_bias(
+                [(profile, found["mnli", "dense", 0.0])], generator=np.random.default_rng(0)
+            )
+            for quantity, one in (("ood", ood), ("f_bias", bias)):
+                rows.append((method, sparsity, quantity, one.value, one.low, one.high))
+    curves = pd.DataFrame(rows, columns=["method", "sparsity", "quantity", "value", "low", "high"])
+    figure = report.mitigation_figure(curves, printed=published.table(1, "Table 4"))
+    report.save(run.directory, {"figure_3": figure, "figure_3_values": curves.round(4)}, about=run.record)
+    display(figure)
+
+# %% [markdown]
+# ## Claims of sections 6.3, 6.4 and 7
+#
+# "Slightly" is more than nothing and less than two points, "closer than any other" is more accurate OOD than each, "not giving up" is no more than a
+# point lower: boundaries that the paper's own numbers meet. RMC and Vanilla train for as many steps, so these comparisons have
+# their equal-training control built in; that RMC also beats the dense control is asked beside it, where the claim is about
+# robustness.
+
+# %%
+named = {"dense": "BERT-base", "control": "dense control"} | titles
+named |= {f"MiniLM {name}": f"MiniLM {title}" for name, title in titles.items()}
+checks = report.Checks(1, found, p.scale, named)
+every = {name: [(task, name, p.sparsity) for task in p.tasks] for name in [*names, "control"]}
+small = {name: [(task, f"MiniLM {name}", 0.0) for task in p.tasks] for name in names}
+base = [(task, "dense", 0.0) for task in p.tasks]
+for boundary in ({"above": 0}, {"below": 2}):
+    checks.ood("6.3-a", every["distil"], every["vanilla"], **boundary)
+for other in ("vanilla", "distil"):
+    checks.ood("6.3-b", every["smooth"], every[other], above=0)
+for other in names[:-1]:
+    checks.ood("6.3-c", every["rmc"], every[other], above=0)
+    checks.ood("6.3-g", small["rmc"], small[other], above=0)
+checks.ood("6.3-c", every["rmc"], every["control"], above=0)
+for item, group, printed in (("6.3-d", every, 10), ("6.3-h", small, 10.4)):
+    ours = compare.f_bias_reduction(
+        *(
+            [(found[key], found[one]) for key, one in zip(group[name], base, strict=True)]
+            for name in ("rmc", "vanilla")
+        ),
+        generator=np.random.default_rng(0),
+    ).times(100)
+    checks.add(
+        item,
+        checks.named(group["rmc"]),
+        "percent lower average F_bias than Vanilla",
+        ours,
+        above=0,
+        printed=printed,
+    )
+
+# %%
+for task in p.tasks:
+    rmc, vanilla = (task, "MiniLM rmc", 0.0), (task, "MiniLM vanilla", 0.0)
+    checks.ood("6.3-f", rmc, vanilla, above=0)
+    if task == "qqp":
+        checks.dev("6.3-i", rmc, vanilla, above=0)
+        for one, two in zip(found[rmc].ood, found[vanilla].ood, strict=True):
+            ours = compare.difference(one, two, generator=np.random.default_rng(0)).times(100)
+            checks.add(
+                "6.3-i", checks.named(rmc), f"{one.testbed}, points above MiniLM Vanilla", ours, above=0
+            )
+    pairs = [(rmc, vanilla), ((task, "rmc", p.sparsity), (task, "vanilla", p.sparsity))]
+    pairs += [((task, "rmc", p.sparsity), (task, "control", p.sparsity))]
+    for model, other in pairs:
+        checks.dev("7-a", model, other, above=-1)
+        checks.ood("7-a", model, other, above=0)
+    # The same recipe without compression: a gain here is none of compression's own.
+    checks.ood("7-a", (task, "dense rmc", 0.0), (task, "dense", 0.0), above=0)
+
+# %%
+if "mnli" in p.tasks:
+    for sparsity in p.sparsities:
+        rmc, vanilla = ("mnli", "rmc", sparsity), ("mnli", "vanilla", sparsity)
+        checks.ood("6.3-e", rmc, vanilla, above=0)
+        groups = [[(found[key], found["mnli", "dense", 0.0])] for key in (rmc, vanilla)]
+        lower = compare.f_bias_difference(*groups, generator=np.random.default_rng(0))
+        checks.add("6.3-e", checks.named(rmc), f"F_bias above {checks.label(vanilla)}", lower, below=0)
+    families = [
+        ("6.4-b", "rmc", "vanilla", p.sparsity, 10.6),
+        ("6.4-c", "MiniLM rmc", "MiniLM vanilla", 0.0, 11.3),
+    ]
+    for item, method, reference, sparsity, printed in families:
+        model, other = ("mnli", method, sparsity), ("mnli", reference, sparsity)
+        checks.part("6.4-a", "hard", model, other, above=0)
+        ours = compare.gap_reduction(found[model], found[other], generator=np.random.default_rng(0)).times(
+            100
+        )
+        checks.add(
+            item,
+            checks.named(model),
+            "percent smaller gap between easy and hard",
+            ours,
+            above=0,
+            printed=printed,
+        )
+report.save(run.directory, {"claims": checks.claims}, about=run.record)
+checks.claims
+
+# %% [markdown]
+# ## Where the paper contradicts itself
+
+# %%
+for item in ("Table 4", "Table 5", "Table 6"):
+    display(report.disagreements(1, item))
+
+# %% [markdown]
+# ## Deviations
+#
+# - **Schedule.** `stepwise` is one chain through all sparsities, and a method's chain starts from a dense model trained with the
+#   method; `cubic`, the paper scale's, is one fine-tuning from the pretrained encoder. The paper does not say.
+# - **Five sparsities.** The paper gives five in [0.2, 0.85]; 0.2, 0.4, 0.6, 0.7, 0.85 are the natural reading.
+# - **Temperature** of the distillation is 1; the paper has none. KL is from teacher to student, mean over the batch.
+# - **Choice of $\alpha$.** What "relative robustness between the hard and easy subset" is, where the development set is cut
+#   and which candidates competed are not in the paper; ours are stated above. One choice per task, with the first seed and the
+#   distilled student, serves both families, as one $\alpha$ per task does in the paper.
+# - **JTT** up-weights by loss weights of mean 1 over the training set, as the paper has it, not by copies as the original; the
+#   first model trains for `jtt_epochs`.
+# - **Focal** weights carry their gradient.
+# - **Hard and easy** come from the development set's own flags where it has them, else from our hypothesis-only classifier.
+# - **8-bit, dense control, BERT-base – RMC** rows are ours.
+# - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

@@ -1,0 +1,116 @@
+"""What a model is trained for: a loss, bound to what is known of each training example.
+
+An objective takes the model's classes and the ids of the training split, in order, then whatever it needs of
+other models, as frames of predictions or of difficulties by `id`; it returns the loss that `train.fit` wants. The
+mitigation methods of paper 1 (section 6.2, appendix C) are these, under the paper's names.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from robust_lib import losses, metrics, smoothing, train
+
+LAMBDA = 0.9  # of equation 3, for all experiments of paper 1
+
+
+class ObjectiveError(ValueError):
+    """Frames that do not describe the training examples; the message names what differs."""
+
+
+def vanilla(names: Sequence[str], ids: "pd.Index[Any]") -> train.Loss:
+    """Cross entropy."""
+    return lambda logits, batch: losses.ce(logits, batch["labels"])
+
+
+def distil(
+    names: Sequence[str], ids: "pd.Index[Any]", *, teacher: pd.DataFrame, weight: float = LAMBDA
+) -> train.Loss:
+    """Task-specific distillation from the teacher's predictions on the training split (equation 3, d = 1)."""
+    return _distilled(_logits(teacher, names, ids), weight)
+
+
+def smooth(
+    names: Sequence[str],
+    ids: "pd.Index[Any]",
+    *,
+    teacher: pd.DataFrame,
+    degree: float,
+    weight: float = LAMBDA,
+) -> train.Loss:
+    """The same with every example's teacher smoothed alike: d = `degree` in equation 2, 0.9 in the paper."""
+    logits = _logits(teacher, names, ids)
+    return _distilled(smoothing.smooth(logits, torch.full((len(ids),), degree)), weight)
+
+
+def rmc(
+    names: Sequence[str],
+    ids: "pd.Index[Any]",
+    *,
+    teacher: pd.DataFrame,
+    variances: pd.DataFrame,
+    alpha: float,
+    weight: float = LAMBDA,
+) -> train.Loss:
+    """Robust model compression: each example's teacher smoothed by its own difficulty (equations 1 to 3).
+
+    `variances` holds `variance` by id, as `methods.loss_variance` makes it. alpha 1 is `distil`.
+    """
+    spread = torch.tensor(_aligned(variances, ids)["variance"].to_numpy(), dtype=torch.float32)
+    logits = _logits(teacher, names, ids)
+    return _distilled(smoothing.smooth(logits, smoothing.difficulty(spread, alpha)), weight)
+
+
+def focal(names: Sequence[str], ids: "pd.Index[Any]", *, gamma: float) -> train.Loss:
+    """Focal loss; gamma is 2 in the paper."""
+    return lambda logits, batch: losses.focal(logits, batch["labels"], gamma=gamma)
+
+
+def jtt(names: Sequence[str], ids: "pd.Index[Any]", *, first: pd.DataFrame, up_weight: float) -> train.Loss:
+    """Just train twice: the examples that a first model got wrong count `up_weight` times, 2 in the paper.
+
+    The weights have mean 1 over the training set, as the paper's do (appendix C); the original method adds copies
+    (Liu et al. 2021). Without errors it is cross entropy.
+    """
+    wrong = 1 - metrics.correct(_aligned(first, ids)).to_numpy()
+    weights = torch.tensor(1 + (up_weight - 1) * wrong, dtype=torch.float32)
+    weights /= weights.mean()
+    return lambda logits, batch: losses.reweighted(logits, batch["labels"], _of(batch, weights))
+
+
+def _distilled(teacher_logits: Tensor, weight: float) -> train.Loss:
+    return lambda logits, batch: losses.distilled(
+        logits, batch["labels"], _of(batch, teacher_logits), weight=weight
+    )
+
+
+def _of(batch: train.Batch, known: Tensor) -> Tensor:
+    """The rows of the batch's examples, where the batch is."""
+    return known[batch["index"].to(known.device)].to(batch["index"].device)
+
+
+def _logits(predictions: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]") -> Tensor:
+    """Logits (examples, classes) of a frame of predictions, in the order of ids and of the class names."""
+    columns = [f"logit_{name}" for name in names]
+    missing = [column for column in columns if column not in predictions]
+    if missing:
+        raise ObjectiveError(
+            f"the teacher predicts no {', '.join(missing)}; it needs the student's classes {', '.join(names)}"
+        )
+    return torch.tensor(np.ascontiguousarray(_aligned(predictions, ids)[columns]), dtype=torch.float32)
+
+
+def _aligned(frame: pd.DataFrame, ids: "pd.Index[Any]") -> pd.DataFrame:
+    """The frame's rows in the order of the training examples. ObjectiveError where one is missing."""
+    rows = frame.set_index("id", drop=False)
+    absent = ids.difference(rows.index)
+    if len(absent):
+        raise ObjectiveError(
+            f"{len(absent)} of {len(ids)} training examples are unknown, first id {absent[0]}: "
+            "predict on the same training split"
+        )
+    return rows.loc[ids]

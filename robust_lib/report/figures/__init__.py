@@ -1,0 +1,34 @@
+"""Figures in one look, each from a tidy frame alone.
+
+    figure = report.sparsity_figure(compare.points(found))
+
+`look` holds the style, the colours and what the figures share.
+"""
+
+from robust_lib.report.figures.difficulty import (
+    agreement_figure,
+    confidence_figure,
+    difficulty_figure,
+    stage_one_figure,
+)
+from robust_lib.report.figures.look import STYLE
+from robust_lib.report.figures.resolution import resolution_figure
+from robust_lib.report.figures.sparsity import (
+    easy_hard_figure,
+    id_ood_figure,
+    mitigation_figure,
+    sparsity_figure,
+)
+
+__all__ = [
+    "STYLE",
+    "agreement_figure",
+    "confidence_figure",
+    "difficulty_figure",
+    "easy_hard_figure",
+    "id_ood_figure",
+    "mitigation_figure",
+    "resolution_figure",
+    "sparsity_figure",
+    "stage_one_figure",
+]

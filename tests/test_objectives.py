@@ -1,0 +1,132 @@
+"""The objectives bind a loss to frames of other models' predictions, by the examples' ids."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from robust_lib import losses, objectives
+
+NAMES = ["entailment", "neutral", "contradiction"]
+IDS = pd.Index([40, 7, 12, 3, 25])
+
+
+def predictions(seed=0, ids=IDS, gold=None):
+    logits = np.random.default_rng(seed).normal(size=(len(ids), 3))
+    frame = pd.DataFrame(logits, columns=[f"logit_{name}" for name in NAMES])
+    return frame.assign(id=ids, gold=gold or ["entailment"] * len(ids))
+
+
+def batch(*rows):
+    """A batch of the training examples in these rows, and a student's logits on it."""
+    index = torch.tensor(rows)
+    logits = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(1))
+    return logits, {"labels": index % 3, "index": index}
+
+
+TEACHER = predictions()
+VARIANCES = pd.DataFrame({"id": IDS, "variance": [0.0, 0.1, 0.2, 0.3, 0.4]})
+GIVEN = {
+    objectives.vanilla: {},
+    objectives.distil: {"teacher": TEACHER},
+    objectives.smooth: {"teacher": TEACHER, "degree": 0.9},
+    objectives.rmc: {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.5},
+    objectives.focal: {"gamma": 2.0},
+    objectives.jtt: {"first": TEACHER, "up_weight": 2.0},
+}
+
+
+def value(objective, logits, rows, **given):
+    return objective(NAMES, IDS, **given)(logits, rows).item()
+
+
+def test_vanilla_is_cross_entropy():
+    logits, rows = batch(0, 2, 4)
+    assert value(objectives.vanilla, logits, rows) == losses.ce(logits, rows["labels"]).item()
+
+
+def test_distil_takes_the_teacher_of_the_batch_rows():
+    logits, rows = batch(3, 0)
+    teacher = torch.tensor(TEACHER.iloc[[3, 0], :3].to_numpy(), dtype=torch.float32)
+    expected = losses.distilled(logits, rows["labels"], teacher, weight=0.9).item()
+    assert value(objectives.distil, logits, rows, teacher=TEACHER) == pytest.approx(expected, abs=1e-6)
+
+
+def test_frames_are_matched_by_id_and_classes_by_name():
+    logits, rows = batch(1, 4, 2)
+    shuffled = TEACHER.iloc[[2, 4, 0, 3, 1]][["gold", "id", *[f"logit_{name}" for name in reversed(NAMES)]]]
+    straight = value(objectives.distil, logits, rows, teacher=TEACHER)
+    assert value(objectives.distil, logits, rows, teacher=shuffled) == straight
+
+
+def test_smooth_at_one_and_rmc_at_alpha_one_are_distil():
+    logits, rows = batch(0, 1, 2, 3, 4)
+    plain = value(objectives.distil, logits, rows, teacher=TEACHER)
+    assert value(objectives.smooth, logits, rows, teacher=TEACHER, degree=1.0) == plain
+    given = {"teacher": TEACHER, "variances": VARIANCES, "alpha": 1.0}
+    assert value(objectives.rmc, logits, rows, **given) == pytest.approx(plain, abs=1e-6)
+
+
+def test_rmc_smooths_the_easiest_example_to_alpha_and_the_hardest_not_at_all():
+    for row, degree in ((0, 0.2), (4, 1.0), (2, 0.6)):
+        logits, rows = batch(row)
+        teacher = degree * torch.tensor(TEACHER.iloc[[row], :3].to_numpy(), dtype=torch.float32)
+        expected = losses.distilled(logits, rows["labels"], teacher, weight=0.9).item()
+        given = {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.2}
+        assert value(objectives.rmc, logits, rows, **given) == pytest.approx(expected, abs=1e-6)
+
+
+def test_focal_is_the_focal_loss():
+    logits, rows = batch(0, 1)
+    expected = losses.focal(logits, rows["labels"], gamma=2.0).item()
+    assert value(objectives.focal, logits, rows, gamma=2.0) == expected
+
+
+def first_model(right):
+    """A first model that says entailment everywhere, right where the gold label is."""
+    frame = pd.DataFrame(np.tile([5.0, 0.0, 0.0], (5, 1)), columns=[f"logit_{name}" for name in NAMES])
+    return frame.assign(id=IDS, gold=["entailment" if one else "neutral" for one in right])
+
+
+def test_jtt_weighs_errors_twice_with_mean_one_over_the_training_set():
+    first = first_model([True, True, True, False, False])
+    mean = (3 * 1 + 2 * 2) / 5
+    for row, weight in ((0, 1 / mean), (3, 2 / mean)):
+        logits, rows = batch(row)
+        expected = weight * losses.ce(logits, rows["labels"]).item()
+        assert value(objectives.jtt, logits, rows, first=first, up_weight=2.0) == pytest.approx(
+            expected, rel=1e-6
+        )
+
+
+def test_jtt_without_errors_is_cross_entropy():
+    logits, rows = batch(0, 1, 2)
+    plain = losses.ce(logits, rows["labels"]).item()
+    assert value(objectives.jtt, logits, rows, first=first_model([True] * 5), up_weight=2.0) == pytest.approx(
+        plain
+    )
+
+
+@pytest.mark.parametrize("objective", GIVEN, ids=lambda objective: objective.__name__)
+def test_every_objective_gives_the_student_a_gradient(objective):
+    logits, rows = batch(0, 1, 2, 3, 4)
+    logits.requires_grad_()
+    objective(NAMES, IDS, **GIVEN[objective])(logits, rows).backward()
+    assert logits.grad.abs().sum() > 0
+
+
+@pytest.mark.parametrize("objective", [objectives.distil, objectives.jtt])
+def test_examples_without_predictions_are_named(objective):
+    name = "teacher" if objective is objectives.distil else "first"
+    given = GIVEN[objective] | {name: predictions(ids=pd.Index([40, 7, 12, 3, 26]))}
+    with pytest.raises(objectives.ObjectiveError, match=r"1 of 5 training examples are unknown, first id 25"):
+        objective(NAMES, IDS, **given)
+
+
+def test_a_teacher_of_other_classes_is_refused():
+    with pytest.raises(
+        objectives.ObjectiveError, match=r"predicts no logit_duplicate; .*not_duplicate, duplicate"
+    ):
+        objectives.distil(
+            ["not_duplicate", "duplicate"], IDS, teacher=TEACHER.assign(logit_not_duplicate=0.0)
+        )
