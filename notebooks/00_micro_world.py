@@ -57,7 +57,6 @@ if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the t
 
 import json
 
-import numpy as np
 import pandas as pd
 
 from robust_lib import compare, data, methods, metrics, micro, models, params, report, runs, train
@@ -182,7 +181,7 @@ found = compare.profiles(predictions, beds)
 rows = []
 for (task, method, _), profile in found.items():
     for arm in (*profile.arms, *profile.slices.values()):
-        accuracy = compare.accuracy(arm, generator=np.random.default_rng(0)).times(100)
+        accuracy = compare.accuracy(arm).times(100)
         rows.append(
             (task, arm.testbed, method, accuracy.value, accuracy.low, accuracy.high, accuracy.seed_sd)
         )

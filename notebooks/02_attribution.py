@@ -180,19 +180,12 @@ for name, flag in (("easy", 0), ("hard", 1)):
 # The paper prints two of the gaps, 16.1 points at 40 % sparsity and 22.7 at 85 %.
 
 # %%
-rows = []
+intervals = {}
 for (_, method, sparsity), profile in found.items():
-    values = {
-        name: compare.accuracy(arm, generator=np.random.default_rng(0))
-        for name, arm in profile.slices.items()
-    }
-    values["gap"] = compare.easy_hard_gap(profile, generator=np.random.default_rng(0))
-    for quantity, one in values.items():
-        rows.append(
-            (method, sparsity, quantity, 100 * one.value, 100 * one.low, 100 * one.high, one.seeds, one.n)
-        )
-columns = ["method", "sparsity", "quantity", "value", "low", "high", "seeds", "n"]
-curves = pd.DataFrame(rows, columns=columns)
+    for quantity, arm in profile.slices.items():
+        intervals[method, sparsity, quantity] = compare.accuracy(arm).times(100)
+    intervals[method, sparsity, "gap"] = compare.easy_hard_gap(profile).times(100)
+curves = compare.frame(intervals, ["method", "sparsity", "quantity"])
 figure = report.easy_hard_figure(curves, printed=published.table(1, "Figure 1"))
 report.save(run.directory, {"figure_1": figure, "table_figure_1": curves.round(2)}, about=run.record)
 figure
@@ -204,21 +197,16 @@ figure
 # calibration error (ECE) sums its size over 15 bins of confidence, and is biased upwards where a bin holds few samples.
 
 # %%
-last = p.sparsities[-1]
-rows, arms = [], {}
+last, arms, intervals = p.sparsities[-1], {}, {}
 for method, sparsity in (("dense", 0.0), *itertools.product(("pruned", "control"), p.sparsities)):
     frames = {seed: predictions["mnli", development.path, method, sparsity, seed] for seed in p.seeds}
     for subset, flag in (("easy", 0), ("hard", 1)):
-        arm = arms[subset, method, sparsity] = compare.calibration(
-            "mnli", f"{development.path} ({subset})", frames, ids=truth.index[truth == flag]
-        )
-        found_values = {"over-confidence": compare.overconfidence(arm, generator=np.random.default_rng(0)),
-                  "ECE": compare.calibration_error(arm, generator=np.random.default_rng(0))}  # fmt: skip
-        for quantity, one in found_values.items():
-            limits = [round(100 * x, 1) for x in (one.value, one.low, one.high)]
-            rows.append((method, sparsity, subset, quantity, *limits, one.n, one.seeds))
-columns = ["method", "sparsity", "subset", "quantity", "points", "low", "high", "n", "seeds"]
-calibration = pd.DataFrame(rows, columns=columns)
+        name = f"{development.path} ({subset})"
+        arm = compare.calibration("mnli", name, frames, ids=truth.index[truth == flag])
+        arms[subset, method, sparsity] = arm
+        intervals[method, sparsity, subset, "over-confidence"] = compare.overconfidence(arm).times(100)
+        intervals[method, sparsity, subset, "ECE"] = compare.calibration_error(arm).times(100)
+calibration = compare.frame(intervals, ["method", "sparsity", "subset", "points of"]).round(1)
 report.save(run.directory, {"table_calibration": calibration}, about=run.record)
 calibration[calibration["sparsity"].isin([0.0, last])]
 
@@ -243,44 +231,30 @@ figure
 # no cut), and the agreement at every other cut.
 
 # %%
-scores = {
-    seed: variances["full", "dev", seed].set_index("id")["variance"].loc[truth.dropna().index]
-    for seed in p.seeds
-}
 hard = truth.dropna().astype(int)
-
-
-def agreement(share):
-    """Agreement with the annotation when that share of the samples is called easy."""
-    said = {
-        seed: (score.rank(method="first", pct=True) > share).astype(int) for seed, score in scores.items()
-    }
-    right = {seed: (one == hard).astype(int) for seed, one in said.items()}
-    return compare.accuracy(
-        compare.arm("mnli", development.path, right), generator=np.random.default_rng(0)
-    ).times(100)
-
-
-at_cut, constant = agreement(p.easy_share), 100 * max(hard.mean(), 1 - hard.mean())
-area = compare.auroc("mnli", development.path, scores, hard, generator=np.random.default_rng(0))
-rows = [("agreement, percent", at_cut, 82.8), ("AUROC", area, None)]
-table = pd.DataFrame(
-    [
-        (name, round(one.value, 3), round(one.low, 3), round(one.high, 3), one.n, one.seeds, printed)
-        for name, one, printed in rows
-    ],
-    columns=["quantity", "ours", "low", "high", "n", "seeds", "paper"],
-).assign(constant=[round(constant, 1), 0.5])
+scores = {
+    seed: variances["full", "dev", seed].set_index("id")["variance"].loc[hard.index] for seed in p.seeds
+}
+where = ("mnli", development.path, scores, hard)
+agreement = compare.agreement(*where, negatives=p.easy_share).times(100)
+constant = 100 * max(hard.mean(), 1 - hard.mean())
+area = compare.auroc(*where)
+table = compare.frame({("agreement, percent",): agreement, ("AUROC",): area}, ["quantity"]).round(3)
+table = table.assign(
+    chance=[round(constant, 1), 0.5], paper=[published.table(1, "Section 4.1")["printed"].iloc[-1], None]
+)
 report.save(run.directory, {"table_section_4_1": table}, about=run.record)
 table
 
 # %%
-cuts = [(share, agreement(share)) for share in np.linspace(0.02, 0.98, 25)]
-curve = pd.DataFrame(
-    [(100 * share, one.value, one.low, one.high) for share, one in cuts],
-    columns=["cut", "value", "low", "high"],
+cuts = {
+    (100 * share,): compare.agreement(*where, negatives=share).times(100)
+    for share in np.linspace(0.02, 0.98, 25)
+}
+printed = published.table(1, "Section 4.1")["printed"].iloc[-1]
+figure = report.agreement_figure(
+    compare.frame(cuts, ["cut"]), cut=100 * p.easy_share, printed=printed, constant=constant
 )
-figure = report.agreement_figure(curve, cut=100 * p.easy_share, printed=82.8, constant=constant)
 report.save(run.directory, {"agreement": figure}, about=run.record)
 figure
 
@@ -292,54 +266,40 @@ figure
 # Of all choices of fewer sparsities, the best and the worst. The dotted line is the full five of another seed on the same examples:
 # more agreement than that is agreement on noise.
 
-# %%
-epochs, levels = p.pruning_epochs, len(p.sparsities)
-layers, examples = (
-    encoder.classifier(data.TASKS["mnli"].labels, seed=0).config.num_hidden_layers,
-    len(splits[p.seeds[0]].frame()),
-)
-whole = 3 * epochs + 1  # forward and backward through everything, and the pass that takes the losses
-costs = {f"{size} samples": (3 * epochs * size / examples + 1) / whole for size in p.sample_sizes}
-costs |= {f"last {top} layers": ((1 + 2 * top / layers) * epochs + 1) / whole for top in p.top_layers}
-costs |= {"one-shot": 1 / whole}
-groups = {name: kind for name in costs for word, kind in
-          (("samples", "fewer samples"), ("last", "fewer weights"), ("one-shot", "no training (one-shot)")) if word in name}  # fmt: skip
-
-
-def by_place(name, seed):
-    """The losses of each pruned model, examples by their place: every seed draws a training set of its own."""
-    return variances[name, "train", seed].filter(like="loss_")
-
-
-def rho(first, second):
-    """Rank correlation of two variances by seed."""
-    return compare.rank_correlation("mnli", path, first, second, generator=np.random.default_rng(0))
-
-
-full = {seed: by_place("full", seed).var(axis=1, ddof=0) for seed in p.seeds}
-rows = [(groups[name], name, costs[name], rho({seed: by_place(name, seed).var(axis=1, ddof=0) for seed in p.seeds}, full))
-        for name in costs]  # fmt: skip
-ceiling = rho({seed: by_place("another seed", seed).var(axis=1, ddof=0) for seed in p.seeds}, full)
 
 # %%
-for count in range(2, levels):
-    tried = []
-    for chosen in itertools.combinations(range(levels), count):
-        part = {seed: by_place("full", seed).iloc[:, list(chosen)].var(axis=1, ddof=0) for seed in p.seeds}
+def ranking(name, levels=slice(None)):
+    """Loss variance of the training examples by seed, examples by their place: each seed draws a set of its own."""
+    losses = {seed: variances[name, "train", seed].filter(like="loss_").iloc[:, levels] for seed in p.seeds}
+    return {seed: frame.var(axis=1, ddof=0) for seed, frame in losses.items()}
+
+
+def rho(name, levels=slice(None)):
+    """Rank correlation with the full five."""
+    return compare.rank_correlation("mnli", path, ranking(name, levels), ranking("full"))
+
+
+layers = encoder.classifier(data.TASKS["mnli"].labels, seed=0).config.num_hidden_layers
+examples, epochs = len(splits[p.seeds[0]].frame()), p.pruning_epochs
+work = {("fewer samples", f"{size} samples"): 3 * epochs * size / examples + 1 for size in p.sample_sizes}
+work |= {("fewer weights", f"last {top} layers"): (1 + 2 * top / layers) * epochs + 1 for top in p.top_layers}
+work |= {("no training (one-shot)", "one-shot"): 1}
+cheaper = {(*key, cost / (3 * epochs + 1)): rho(key[1]) for key, cost in work.items()}
+
+# %%
+for count in range(2, len(p.sparsities)):
+    tried = {}
+    for chosen in itertools.combinations(range(len(p.sparsities)), count):
         # A chain has to walk to its last sparsity; separate fine-tunings cost one each.
-        cost = (chosen[-1] + 1 if p.schedule == "stepwise" else count) / levels
+        cost = (chosen[-1] + 1 if p.schedule == "stepwise" else count) / len(p.sparsities)
         name = ", ".join(f"{100 * p.sparsities[place]:g}" for place in chosen)
-        tried.append(("fewer levels", f"{name} %", cost, rho(part, full)))
-    tried.sort(key=lambda row: row[3].value)
-    rows += [tried[0], tried[-1]]
-stage_one = pd.DataFrame(
-    [
-        (group, label, cost, one.value, one.low, one.high, one.n, one.seeds)
-        for group, label, cost, one in rows
-    ],
-    columns=["group", "label", "cost", "value", "low", "high", "n", "seeds"],
-)
+        tried["fewer levels", f"{name} %", cost] = rho("full", list(chosen))
+    ranked = sorted(tried, key=lambda key: tried[key].value)
+    cheaper |= {key: tried[key] for key in (ranked[0], ranked[-1])}
+stage_one, ceiling = compare.frame(cheaper, ["group", "label", "cost"]), rho("another seed")
 figure = report.stage_one_figure(stage_one, ceiling=ceiling.value)
+again = compare.frame({("full, another seed", "ceiling", 1.0): ceiling}, ["group", "label", "cost"])
+stage_one = pd.concat([stage_one, again], ignore_index=True)
 report.save(run.directory, {"stage_one": figure, "table_stage_one": stage_one.round(3)}, about=run.record)
 figure
 
@@ -370,57 +330,32 @@ extremes
 
 # %%
 checks = report.Checks(1, found, p.scale, {"dense": "BERT-base", "control": "dense control"})
-gaps = published.table(1, "Figure 1").set_index(["row", "column"])["printed"]
-levels = [found["mnli", "pruned", s] for s in p.sparsities]
-for sparsity, profile in zip(p.sparsities, levels, strict=True):
-    gap = compare.easy_hard_gap(profile, generator=np.random.default_rng(0)).times(100)
-    printed = gaps.get((f"sparsity {sparsity:g}", "MNLI Gap (E-H)"))
-    checks.add(
-        "4-a", f"MNLI pruned {100 * sparsity:g}%", "easy less hard, points", gap, above=0, printed=printed
-    )
-pairs = [
-    ("4-b", levels[-1], levels[0], f"{100 * p.sparsities[0]:g}%"),
-    ("4-b", levels[-1], found["mnli", "control", last], "dense control"),
-]
-if 0.4 in p.sparsities and last > 0.4:
-    pairs += [("4-c", levels[-1], found["mnli", "pruned", 0.4], "40%")]
-for item, one, two, name in pairs:
-    change = compare.gap_change(one, two, generator=np.random.default_rng(0)).times(100)
-    checks.add(
-        item,
-        f"MNLI pruned {100 * last:g}%",
-        f"gap between easy and hard, points above {name}",
-        change,
-        above=0,
-    )
-for other in ("dense", "control"):
-    checks.dev(
-        "3.5-g", ("mnli", "pruned", last), ("mnli", other, last if other == "control" else 0.0), below=-1
-    )
+printed_gaps = published.table(1, "Figure 1").set_index("row")["printed"]
+for sparsity in p.sparsities:
+    row, key = f"MNLI pruned {100 * sparsity:g}%", f"sparsity {sparsity:g}"
+    gap = compare.easy_hard_gap(found["mnli", "pruned", sparsity]).times(100)
+    checks.add("4-a", row, "easy less hard, points", gap, above=0, printed=printed_gaps.get(key))
+highest = ("mnli", "pruned", last)
+others = [("4-b", ("mnli", "pruned", p.sparsities[0])), ("4-b", ("mnli", "control", last))]
+others += [("4-c", ("mnli", "pruned", 0.4))] if 0.4 in p.sparsities[:-1] else []
+for item, other in others:
+    wider = compare.gap_change(found[highest], found[other]).times(100)
+    quantity = f"gap between easy and hard, points above {checks.label(other)}"
+    checks.add(item, checks.named(highest), quantity, wider, above=0)
+for other in (("mnli", "dense", 0.0), ("mnli", "control", last)):
+    checks.dev("3.5-g", highest, other, below=-1)
 
 # %%
 for sparsity in p.sparsities:
     row, arm = f"MNLI pruned {100 * sparsity:g}%", arms["easy", "pruned", sparsity]
-    over = compare.overconfidence(arm, generator=np.random.default_rng(0)).times(100)
+    over = compare.overconfidence(arm).times(100)
     checks.add("4-d", row, "over-confidence on easy, points", over, above=0)
-    for name, other in (
-        ("BERT-base", arms["easy", "dense", 0.0]),
-        ("dense control", arms["easy", "control", sparsity]),
-    ):
-        more = compare.overconfidence_difference(arm, other, generator=np.random.default_rng(0)).times(100)
+    others = {"BERT-base": arms["easy", "dense", 0.0], "dense control": arms["easy", "control", sparsity]}
+    for name, other in (others | {"its own on hard": arms["hard", "pruned", sparsity]}).items():
+        more = compare.overconfidence_difference(arm, other).times(100)
         checks.add("4-d", row, f"over-confidence on easy, points above {name}", more, above=0)
-    more = compare.overconfidence_difference(
-        arm, arms["hard", "pruned", sparsity], generator=np.random.default_rng(0)
-    ).times(100)
-    checks.add("4-d", row, "over-confidence on easy, points above hard", more, above=0)
-checks.add(
-    "4.1-a",
-    "MNLI",
-    "agreement with the annotation, percent, against a constant answer",
-    at_cut,
-    above=constant,
-    printed=82.8,
-)
+quantity = "agreement in percent, above a constant answer"
+checks.add("4.1-a", "MNLI", quantity, agreement, above=constant, printed=printed)
 checks.add("4.1-a", "MNLI", "AUROC of the variance for hard", area, above=0.5)
 report.save(run.directory, {"claims": checks.claims}, about=run.record)
 checks.claims

@@ -40,6 +40,12 @@ def _ascending(values: list[float]) -> list[float]:
     return values
 
 
+def _inference_alone(tasks: list[str]) -> list[str]:
+    if tasks != ["mnli"]:
+        raise ValueError("section 4 of the paper is about mnli alone")
+    return tasks
+
+
 _axis = (Field(min_length=1), AfterValidator(_distinct))
 Name = Annotated[str, Field(min_length=1)]
 SplitPath = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
@@ -129,7 +135,7 @@ class RobustnessStudy(Pruning):
 class Attribution(Pruning):
     """02_attribution: easy and hard examples, and the variance of the loss over pruned models."""
 
-    tasks: Annotated[list[Literal["mnli"]], *_axis] = Field(description="mnli, as in the paper")
+    tasks: Annotated[list[Task], AfterValidator(_inference_alone)] = Field(description="[mnli], as in the paper")
     easy_share: Sparsity = Field(description="share of examples called easy, above 0 and below 1")
     sample_sizes: Annotated[list[Count], AfterValidator(_distinct)] = Field(
         description="numbers of training examples for a cheaper stage one, from 1, none twice"

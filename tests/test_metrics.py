@@ -95,6 +95,67 @@ def test_an_unknown_merge_is_an_error() -> None:
         metrics.correct(frame(["non-entailment"], metrics.NLI, SPLIT[:1]), merge="mean")  # type: ignore[arg-type]
 
 
+def reference_probability(row: "pd.Series", label: str) -> float:
+    """Softmax by its definition; on HANS the two other classes are one."""
+    weights = {
+        name.removeprefix("logit_"): np.exp(row[name]) for name in row.index if name.startswith("logit_")
+    }
+    names = ("neutral", "contradiction") if label == "non-entailment" else (label,)
+    return sum(weights[name] for name in names) / sum(weights.values())
+
+
+@pytest.mark.parametrize("gold", [metrics.NLI, metrics.HANS], ids=["three classes", "HANS"])
+@pytest.mark.parametrize("merge", ["argmax", "sum"])
+def test_losses_and_confidence_are_those_of_the_softmax(gold: tuple[str, ...], merge: metrics.Merge) -> None:
+    generator = np.random.default_rng(3)
+    hans = {"heuristic": ["constituent"] * 50} if gold == metrics.HANS else {}
+    logits = generator.normal(0, 2, (50, 3)).tolist()
+    predictions = frame(generator.choice(gold, 50).tolist(), metrics.NLI, logits, **hans)
+    said = metrics.predicted(predictions, merge)
+    rows = list(predictions.iterrows())
+    losses = [-np.log(reference_probability(row, row["gold"])) for _, row in rows]
+    confidence = [reference_probability(row, said[i]) for i, row in rows]
+    np.testing.assert_allclose(metrics.losses(predictions), losses)
+    np.testing.assert_allclose(metrics.confidence(predictions, merge), confidence)
+
+
+def test_even_logits_cost_the_log_of_the_classes_and_far_ones_stay_finite() -> None:
+    predictions = frame(["a", "b", "a"], ("a", "b", "c"), [[7, 7, 7], [1e4, 0, 0], [1e4, 0, 0]])
+    predictions["id"] = ["x", "y", "z"]
+    expected = pd.Series([np.log(3), 1e4, 0], index=pd.Index(["x", "y", "z"], name="id"), name="loss")
+    pd.testing.assert_series_equal(metrics.losses(predictions), expected)
+    assert metrics.confidence(predictions).tolist() == pytest.approx([1 / 3, 1, 1])
+
+
+def test_losses_need_gold_labels_the_model_knows() -> None:
+    with pytest.raises(metrics.MetricError, match="gold labels d are none of the classes a, b"):
+        metrics.losses(frame(["d"], ("a", "b"), [[0, 1]]))
+
+
+def test_hard_is_where_the_hypothesis_only_model_errs_matched_by_id() -> None:
+    predictions = frame(["a", "b", "a"], ("a", "b"), [[1, 0]] * 3).assign(id=[30, 10, 20])
+    partial = frame(["a", "b", "a", "b"], ("a", "b"), [[1, 0], [1, 0], [0, 1], [1, 0]]).assign(
+        id=[30, 10, 20, 40]
+    )
+    flagged = metrics.with_hard(predictions, partial.iloc[::-1])
+    assert flagged["hard"].tolist() == [0, 1, 1]
+    assert "hard" not in predictions
+
+
+def test_a_published_column_hard_stays() -> None:
+    predictions = frame(["a"], ("a", "b"), [[1, 0]]).assign(hard=1)
+    assert metrics.with_hard(predictions, predictions)["hard"].tolist() == [1]
+
+
+def test_hard_needs_every_example_and_the_same_split() -> None:
+    predictions = frame(["a", "b"], ("a", "b"), [[1, 0]] * 2)
+    with pytest.raises(metrics.MetricError, match="no hypothesis-only prediction for 1 of 2 examples: id 1"):
+        metrics.with_hard(predictions, predictions.iloc[:1])
+    other = frame(["a", "a"], ("a", "b"), [[1, 0]] * 2)
+    with pytest.raises(metrics.MetricError, match=r"gold labels differ .* for id 1: is it another split"):
+        metrics.with_hard(predictions, other)
+
+
 def test_confusion_gives_the_f1_of_scikit_learn() -> None:
     generator = np.random.default_rng(0)
     classes = ("not_duplicate", "duplicate")

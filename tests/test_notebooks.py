@@ -111,10 +111,12 @@ THINNED: dict[str, dict[str, Any]] = {
         "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4], "epochs": 1, "head_sample": 32,
     },
     "02_attribution": {
-        "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1, "sample_sizes": [32], "top_layers": [1],
+        "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1,
+        "sample_sizes": [32], "top_layers": [1],
     },
     "03_rmc": {
-        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1, "alpha_grid": [0.2, 0.8],
+        "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1,
+        "alpha_grid": [0.2, 0.8],
     },
 }  # fmt: skip
 

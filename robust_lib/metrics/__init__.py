@@ -92,7 +92,8 @@ def confidence(predictions: pd.DataFrame, merge: Merge = "argmax") -> "pd.Series
     The largest softmax probability, in [1 / classes, 1]. On HANS that of the label `predicted` names under
     `merge`, where non-entailment has the summed probability of neutral and contradiction.
     """
-    return np.exp(_log_probability(predictions, predicted(predictions, merge))).rename("confidence")
+    logs = _log_probability(predictions, predicted(predictions, merge))
+    return pd.Series(np.exp(logs), name="confidence")
 
 
 def with_hard(predictions: pd.DataFrame, hypothesis_only: pd.DataFrame) -> pd.DataFrame:
@@ -108,12 +109,16 @@ def with_hard(predictions: pd.DataFrame, hypothesis_only: pd.DataFrame) -> pd.Da
     missing = ~predictions["id"].isin(right.index)
     if missing.any():
         ids = _some(predictions["id"][missing])
-        raise MetricError(f"no hypothesis-only prediction for {missing.sum()} of {len(missing)} examples: {ids}")
+        raise MetricError(
+            f"no hypothesis-only prediction for {missing.sum()} of {len(missing)} examples: {ids}"
+        )
     gold = hypothesis_only.set_index("id")["gold"].loc[predictions["id"]].to_numpy(dtype=object)
     other = predictions["gold"].to_numpy(dtype=object) != gold
     if other.any():
         ids = _some(predictions["id"][other])
-        raise MetricError(f"gold labels differ from the hypothesis-only model's for {ids}: is it another split?")
+        raise MetricError(
+            f"gold labels differ from the hypothesis-only model's for {ids}: is it another split?"
+        )
     return predictions.assign(hard=1 - right.loc[predictions["id"]].to_numpy())
 
 
@@ -197,7 +202,7 @@ def _log_probability(predictions: pd.DataFrame, names: "pd.Series[str]") -> "pd.
         others = np.logaddexp.reduce(np.delete(logs, own, axis=1), axis=1)
         logs, classes = np.stack([logs[:, own], others], axis=1), list(HANS)
     _known(names, classes)
-    chosen = logs[np.arange(len(logs)), pd.Index(classes).get_indexer(names)]
+    chosen = logs[np.arange(len(logs)), pd.Index(classes).get_indexer(pd.Index(names))]
     return pd.Series(chosen, index=pd.Index(predictions["id"], name="id"))
 
 

@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from robust_lib import compare
 from robust_lib.compare import Interval, Profile, ProfileKey
 from robust_lib.report.layout import Claims
@@ -55,14 +53,14 @@ class Checks:
     def part(self, item: str, name: str, model: ProfileKey, other: ProfileKey, **boundary: Any) -> None:
         """Accuracy on a slice of the in-distribution test bed, hard or easy."""
         arms = (self.profiles[key].slices[name] for key in (model, other))
-        ours = compare.difference(*arms, generator=np.random.default_rng(0)).times(100)
+        ours = compare.difference(*arms).times(100)
         self.add(item, self.named(model), f"{name}, points above {self.label(other)}", ours, **boundary)
 
     def f_bias(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
         """F_bias of the model against the other."""
         models, others = _several(model), _several(other)
         pairs = [(self.profiles[one], self.profiles[two]) for one, two in zip(models, others, strict=True)]
-        ours = compare.f_bias(pairs, generator=np.random.default_rng(0))
+        ours = compare.f_bias(pairs)
         self.add(item, self.named(model), f"F_bias against {self.label(others[0])}", ours, **boundary)
 
     def named(self, model: Keys) -> str:
@@ -88,7 +86,7 @@ class Checks:
         boundary: Mapping[str, Any],
     ) -> None:
         first, second = ([self.profiles[key] for key in _several(keys)] for keys in (model, other))
-        ours = compare.contrast(first, second, of, generator=np.random.default_rng(0)).times(100)
+        ours = compare.contrast(first, second, of).times(100)
         names = ", ".join(dict.fromkeys(map(self.label, _several(other))))
         self.add(item, self.named(model), f"{where}, points above {names}", ours, **boundary)
 

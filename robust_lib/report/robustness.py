@@ -5,7 +5,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from robust_lib import compare, published
@@ -123,10 +122,6 @@ class _Study:
     def tasks(self) -> list[str]:
         return list(dict.fromkeys(task for task, _, _ in self.profiles))
 
-    @property
-    def draws(self) -> dict[str, Any]:
-        return {"generator": np.random.default_rng(self.seed)}
-
     def cells(self, row: Row) -> Iterator[_Cell]:
         key = (row.method, row.sparsity)
         for rank, column in enumerate(EXACT):
@@ -155,12 +150,12 @@ class _Study:
         ]
         for rank, (metric, column, arm, testbed) in enumerate(named):
             if metric in self.metrics:
-                ours = compare.accuracy(arm, **self.draws).times(100)
+                ours = compare.accuracy(arm, generator=self.seed).times(100)
                 noise = 100 * published.seed_noise(task, testbed).sd
                 yield _Cell((place, rank + (rank >= behind)), row.name, column, "percent", ours, noise)
         if "easy_hard_gap" in self.metrics and {"easy", "hard"} <= set(profile.slices):
             column = self._column(task, whole, "easy_hard_gap", f"{dev} gap (easy - hard)")
-            ours = _easy_hard_gap(profile, **self.draws).times(100)
+            ours = compare.easy_hard_gap(profile, generator=self.seed).times(100)
             yield _Cell((place, behind), row.name, column, "percentage points", ours)
 
     def _column(self, task: str, testbed: str, metric: str, ours: str = "") -> str:
@@ -177,16 +172,11 @@ class _Study:
             if (task, *key) in self.profiles and (task, *other) in self.profiles
         }
         for task, pair in pairs.items():
-            ours = compare.f_bias([pair], **self.draws)
+            ours = compare.f_bias([pair], generator=self.seed)
             yield _Cell((self.tasks.index(task), rank), row.name, f"{task.upper()} {title}", "ratio", ours)
         if len(pairs) == len(self.tasks) > 1:
-            ours = compare.f_bias(list(pairs.values()), **self.draws)
+            ours = compare.f_bias(list(pairs.values()), generator=self.seed)
             yield _Cell((len(self.tasks), rank), row.name, f"Average {title}", "ratio", ours)
-
-
-def _easy_hard_gap(profile: Profile, *, generator: np.random.Generator) -> Interval:
-    arms = [profile.slices["easy"], profile.slices["hard"]]
-    return compare.interval(lambda easy, hard: easy - hard, arms, generator=generator)
 
 
 def _known(what: str, given: Collection[str], names: Collection[str]) -> Collection[str]:
