@@ -176,30 +176,32 @@ def loss_variance(*, predictions: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return table
 
 
-def chosen_alpha(
-    *,
-    candidates: Mapping[str, pd.DataFrame],
-    variances: pd.DataFrame,
-    easy_share: float,
-    tolerance: float = 0.01,
-) -> float:
-    """alpha by the in-distribution rule of paper 1, section 6.1: the candidate with the smallest relative gap.
+def easy_and_hard(
+    *, candidates: Mapping[str, pd.DataFrame], variances: pd.DataFrame, easy_share: float
+) -> pd.DataFrame:
+    """What a student trained with each alpha gets right on the shortcut and on the hard part of the development set.
 
-    `candidates` are a student's predictions on the development set by alpha, `variances` the loss variances
-    there: the `easy_share` of lowest variance is the shortcut subset. The gap is (easy - hard) / easy, in analogy
-    to section 3.4. Only alphas within `tolerance` of the best accuracy compete, so that no gap is closed by
-    losing the easy half; the first of equals wins. No OOD set is looked at.
+    `candidates` are its predictions by alpha, `variances` the loss variances there: the `easy_share` of lowest
+    variance is the shortcut part (paper 1, section 6.1). Columns: alpha, accuracy, easy, hard (shares), and gap,
+    (easy - hard) / easy in analogy to section 3.4.
     """
-    ranks = variances.set_index("id")["variance"].rank(method="first", pct=True)
-    easy = ranks <= easy_share
-    right = {alpha: metrics.correct(frame) for alpha, frame in candidates.items()}
-    best = max(outcome.mean() for outcome in right.values())
-    gaps = {
-        float(alpha): 1 - outcome[~easy].mean() / outcome[easy].mean()
-        for alpha, outcome in right.items()
-        if outcome.mean() >= best - tolerance
-    }
-    return min(gaps, key=lambda alpha: gaps[alpha])
+    easy = variances.set_index("id")["variance"].rank(method="first", pct=True) <= easy_share
+    rows = []
+    for alpha, frame in candidates.items():
+        right = metrics.correct(frame)
+        parts = right.mean(), right[easy].mean(), right[~easy].mean()
+        rows.append((float(alpha), *parts, 1 - parts[2] / parts[1]))
+    return pd.DataFrame(rows, columns=["alpha", "accuracy", "easy", "hard", "gap"])
+
+
+def chosen_alpha(*, gaps: pd.DataFrame, tolerance: float = 0.01) -> float:
+    """alpha by the in-distribution rule of paper 1, section 6.1: the one with the smallest gap of `easy_and_hard`.
+
+    Only alphas within `tolerance` of the best accuracy compete, so that no gap is closed by losing the easy part;
+    the first of equals wins. No OOD set is looked at.
+    """
+    accurate = gaps[gaps["accuracy"] >= gaps["accuracy"].max() - tolerance]
+    return float(accurate.loc[accurate["gap"].idxmin(), "alpha"])
 
 
 def pruning_chain(

@@ -135,7 +135,9 @@ class RobustnessStudy(Pruning):
 class Attribution(Pruning):
     """02_attribution: easy and hard examples, and the variance of the loss over pruned models."""
 
-    tasks: Annotated[list[Task], AfterValidator(_inference_alone)] = Field(description="[mnli], as in the paper")
+    tasks: Annotated[list[Task], AfterValidator(_inference_alone)] = Field(
+        description="[mnli], as in the paper"
+    )
     easy_share: Sparsity = Field(description="share of examples called easy, above 0 and below 1")
     sample_sizes: Annotated[list[Count], AfterValidator(_distinct)] = Field(
         description="numbers of training examples for a cheaper stage one, from 1, none twice"

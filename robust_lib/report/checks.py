@@ -63,6 +63,17 @@ class Checks:
         ours = compare.f_bias(pairs)
         self.add(item, self.named(model), f"F_bias against {self.label(others[0])}", ours, **boundary)
 
+    def less_biased(self, item: str, model: Keys, other: Keys, reference: Keys, **boundary: Any) -> None:
+        """By how many percent the model's F_bias against the reference is below the other's."""
+        references = [self.profiles[key] for key in _several(reference)]
+        pairs = [
+            list(zip([self.profiles[key] for key in _several(keys)], references, strict=True))
+            for keys in (model, other)
+        ]
+        ours = compare.f_bias_reduction(*pairs).times(100)
+        names = ", ".join(dict.fromkeys(map(self.label, _several(other))))
+        self.add(item, self.named(model), f"percent lower F_bias than {names}", ours, **boundary)
+
     def named(self, model: Keys) -> str:
         """Task and model as a row of the claims: "MNLI pruned 40%", "average of 3: RMC"."""
         models = _several(model)
