@@ -120,7 +120,7 @@ for seed, split in splits.items():
         few = data.Split("mnli", path, p.source, size, seed)
         chains[f"{size} samples", seed] = methods.pruning_chain(**full | {"split": few})
     for layers in p.top_layers:
-        chains[f"last {layers} layers", seed] = methods.pruning_chain(**full, top=layers)
+        chains[f"layers: last {layers}", seed] = methods.pruning_chain(**full, top=layers)
     untrained = train.Recipe(**p.recipe | {"epochs": 0})
     chains["one-shot", seed] = methods.pruning_chain(**full | {"recipe": untrained, "schedule": "stepwise"})
     other = runs.unit(methods.finetuned, encoder=encoder, split=split, recipe=recipe, seed=seed + 500)
@@ -282,7 +282,9 @@ def rho(name, levels=slice(None)):
 layers = encoder.classifier(data.TASKS["mnli"].labels, seed=0).config.num_hidden_layers
 examples, epochs = len(splits[p.seeds[0]].frame()), p.pruning_epochs
 work = {("fewer samples", f"{size} samples"): 3 * epochs * size / examples + 1 for size in p.sample_sizes}
-work |= {("fewer weights", f"last {top} layers"): (1 + 2 * top / layers) * epochs + 1 for top in p.top_layers}
+work |= {
+    ("fewer weights", f"layers: last {top}"): (1 + 2 * top / layers) * epochs + 1 for top in p.top_layers
+}
 work |= {("no training (one-shot)", "one-shot"): 1}
 cheaper = {(*key, cost / (3 * epochs + 1)): rho(key[1]) for key, cost in work.items()}
 

@@ -226,10 +226,17 @@ def test_a_contrast_of_single_profiles_is_their_difference(
     of: compare.Accuracy, generator: np.random.Generator
 ) -> None:
     first, second = profile((0.9, 0.45, 0.3), (100, 800, 100)), profile((0.8, 0.5, 0.4), (100, 800, 100))
+
+    def pooled(*r: np.ndarray) -> np.ndarray:
+        return first.ood_accuracy(r[:2]) - second.ood_accuracy(r[2:4])
+
+    out = [*first.ood, *second.ood]
     differences = {
         "id": compare.difference(first.id, second.id, generator=generator),
-        "ood": compare.contrast([first], [second], "ood", generator=generator),
-        "gap": compare.contrast([first], [second], "gap", generator=generator),
+        "ood": compare.interval(pooled, out, generator=generator),
+        "gap": compare.interval(
+            lambda *r: pooled(*r) - (r[4] - r[5]), [*out, first.id, second.id], generator=generator
+        ),
     }
     ours = compare.contrast([first], [second], of, generator=generator)
     assert ours.value == pytest.approx(differences[of].value)
@@ -450,6 +457,27 @@ def test_auroc_of_a_constant_and_of_perfect_scores(generator: np.random.Generato
     for score, area in ((truth * 0, 0.5), (truth, 1.0), (-truth, 0.0)):
         ours = compare.auroc("t", "bed", {0: score}, truth, generator=generator)
         assert (ours.value, ours.low, ours.high) == (area, area, area)
+
+
+def test_agreement_is_counted_at_the_cut_and_constant_answers_stand_at_its_ends() -> None:
+    """Scores 0 to 9. Cut after five, the truth differs on items 1 and 7; after two, on 1, 2, 3, 4 and 7."""
+    scores = {seed: pd.Series(np.arange(10.0)) for seed in (0, 1)}
+    truth = pd.Series([0, 1, 0, 0, 0, 1, 1, 0, 1, 1])
+    for share, agreed in ((0.5, 0.8), (0.2, 0.5), (0.0, truth.mean()), (1.0, 1 - truth.mean())):
+        ours = compare.agreement("task", "bed", scores, truth, negatives=share)
+        assert ours.value == pytest.approx(agreed), share
+        assert (ours.n, ours.seeds) == (10, 2)
+    shuffled = compare.agreement("task", "bed", scores, truth[::-1], negatives=0.5)
+    assert shuffled.value == pytest.approx(0.8)
+
+
+def test_a_frame_of_intervals_has_their_keys_and_limits(generator: np.random.Generator) -> None:
+    right = compare.accuracy(arm(generator.random((2, 50)) < 0.7)).times(100)
+    rows = compare.frame({("dense", 0.0): right}, ["method", "sparsity"])
+    assert rows.to_dict("records") == [
+        {"method": "dense", "sparsity": 0.0, "value": right.value, "low": right.low, "high": right.high}
+        | {"n": 50, "seeds": 2}
+    ]
 
 
 def test_auroc_needs_a_truth_of_both_kinds_for_the_same_items(generator: np.random.Generator) -> None:

@@ -15,21 +15,21 @@ pytestmark = [
 ]
 
 
+SMALL = {
+    "scale": "colab", "source": HERE[0], "encoder": HERE[1], "tasks": ["mnli"],
+    "train_paths": {"mnli": "mnli/train_subset"}, "train_size": 128, "test_size": 60, "epochs": 1,
+    "learning_rate": 5e-5, "max_length": 64, "seeds": [0],
+}  # fmt: skip
+
+
 def test_the_first_study_runs_on_real_input(executed: Callable[..., Path]) -> None:
     folder = executed(
         "01_robustness_study",
-        scale="colab",
-        source=HERE[0],
-        encoder=HERE[1],
-        tasks=["mnli"],
-        train_paths={"mnli": "mnli/train_subset"},
-        train_size=128,
-        test_size=60,
+        **SMALL,
         sparsities=[0.4],
-        epochs=1,
-        learning_rate=5e-5,
-        max_length=64,
-        seeds=[0],
+        small_encoders={},
+        truncated_layers=2,
+        head_sample=32,
     )
     table = pd.read_csv(folder / "01_robustness_study" / "table_1.csv")
     measured = table[table["row"] == "40%"].set_index("column")
@@ -37,7 +37,37 @@ def test_the_first_study_runs_on_real_input(executed: Callable[..., Path]) -> No
         assert 0 <= measured.loc[column, "low"] < measured.loc[column, "high"] <= 100
         assert measured.loc[column, "seeds"] == 1
     assert measured.loc["MNLI HANS", "n"] == 60
+    heads = pd.read_csv(folder / "01_robustness_study" / "table_3.csv").set_index(["row", "column"])["ours"]
+    assert heads["BERT-116heads-v1", "Attention heads"] == 6 * 12 - 14
     verdicts = {entry["verdict"] for entry in json.loads((folder / "scorecard.json").read_text())}
     assert "reproduced" not in verdicts
+    # dense, pruned, control; three versions of heads, more of them, their control; the truncated encoder
     record = json.loads((folder / "01_robustness_study" / "run.json").read_text())
-    assert record["units"]["computed"] == 3 + 3 * 2
+    models, rankings, eight_bit = 3 + 5 + 1, 4, 2
+    assert record["units"]["computed"] == models + rankings + 2 * (models + eight_bit)
+
+
+def test_the_attribution_takes_the_published_flags_of_real_mnli(executed: Callable[..., Path]) -> None:
+    folder = executed("02_attribution", **SMALL, sparsities=[0.4, 0.7], sample_sizes=[64], top_layers=[2])
+    table = pd.read_csv(folder / "02_attribution" / "table_section_4_1.csv").set_index("quantity")
+    flags = pd.read_parquet(Path(str(HERE[0])) / "mnli/validation_matched.parquet")["hard"].mean()
+    assert table.loc["agreement, percent", "n"] == 60
+    assert abs(table.loc["agreement, percent", "chance"] / 100 - max(flags, 1 - flags)) < 0.2
+    difficulties = pd.read_parquet(folder / "02_attribution" / "difficulties.parquet")
+    assert (difficulties.query("model == 'full' and split == 'train'")["variance"] >= 0).sum() == 128
+
+
+def test_rmc_runs_on_real_input_with_a_truncated_student(executed: Callable[..., Path]) -> None:
+    folder = executed(
+        "03_rmc",
+        **SMALL,
+        sparsities=[0.4, 0.7],
+        student=HERE[1],
+        student_layers=2,
+        alpha={},
+        alpha_grid=[0.2, 0.8],
+    )
+    rows = pd.read_csv(folder / "03_rmc" / "table_4.csv").set_index(["row", "column"])
+    assert 0 <= rows.loc[("40% – RMC", "MNLI HANS"), "ours"] <= 100
+    chosen = pd.read_csv(folder / "03_rmc" / "table_alpha.csv")
+    assert chosen["chosen"].sum() == 1

@@ -741,3 +741,65 @@ def test_a_manifest_names_folders_without_where_they_lay(tmp_path: Path) -> None
     kept = json.loads((tmp_path / "a" / "manifest.json").read_text())["parameters"]
     assert kept == {"scale": "colab", "source": "data", "encoder": "minilm", "train_size": 64}
     assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
+
+
+# -- checks ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checks(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> report.Checks:
+    return report.Checks(1, profiles, "micro", {"dense": "BERT-base", "control": "dense control"})
+
+
+DENSE, PRUNED = ("mnli", "dense", 0.0), ("mnli", "pruned", 0.7)
+
+
+def test_each_check_holds_its_own_difference_against_the_boundary(
+    checks: report.Checks, profiles: Mapping[compare.ProfileKey, compare.Profile]
+) -> None:
+    model, other = profiles[PRUNED], profiles[DENSE]
+    checks.dev("3.5-a", PRUNED, DENSE, above=-1)
+    checks.ood("3.5-c", PRUNED, DENSE, below=0)
+    checks.lost("3.5-h", PRUNED, DENSE, below=0)
+    checks.part("6.4-a", "hard", PRUNED, DENSE, above=0)
+    checks.f_bias("3.5-f", PRUNED, DENSE, above=1, printed=1.249)
+    checks.less_biased("6.3-d", DENSE, PRUNED, DENSE, above=0, printed=10)
+
+    def rate(one: compare.Arm) -> float:
+        return 100 * float(one.values.mean())
+
+    dev, ood = rate(model.id) - rate(other.id), rate(model.ood[0]) - rate(other.ood[0])
+    bias = compare.f_bias([(model, other)]).value
+    expected = {
+        "claim 3.5-a": ("DEV, points above BERT-base", dev),
+        "claim 3.5-c": ("OOD, points above BERT-base", ood),
+        "claim 3.5-h": ("OOD less DEV, points above BERT-base", ood - dev),
+        "claim 6.4-a": (
+            "hard, points above BERT-base",
+            rate(model.slices["hard"]) - rate(other.slices["hard"]),
+        ),
+        "claim 3.5-f": ("F_bias against BERT-base", bias),
+        "claim 6.3-d": ("percent lower F_bias than pruned 70%", 100 * (1 - 1 / bias)),
+    }
+    found = {entry["item"]: (entry["column"], entry["ours"]) for entry in checks.records}
+    assert found.keys() == expected.keys()
+    for item, (quantity, value) in expected.items():
+        assert found[item] == (quantity, pytest.approx(value)), item
+    assert {entry["row"] for entry in checks.records} == {"MNLI pruned 70%", "MNLI BERT-base"}
+    assert [entry["printed"] for entry in checks.records if entry["printed"]] == [1.249, 10]
+
+
+def test_several_models_are_averaged_and_claims_come_in_order(checks: report.Checks) -> None:
+    tasks = ("mnli", "fever", "qqp")
+    for task in tasks:
+        checks.ood("6.3-c", (task, "pruned", 0.2), (task, "dense", 0.0), above=0)
+    checks.ood("6.3-a", [(t, "pruned", 0.2) for t in tasks], [(t, "dense", 0.0) for t in tasks], above=0)
+    *each, mean = checks.records
+    assert mean["ours"] == pytest.approx(np.mean([entry["ours"] for entry in each]))
+    assert (mean["row"], mean["column"]) == ("average of 3: pruned 20%", "OOD, points above BERT-base")
+    assert [entry["item"] for entry in checks.claims.records] == ["claim 6.3-a"] + ["claim 6.3-c"] * 3
+
+
+def test_a_check_wants_exactly_one_boundary(checks: report.Checks) -> None:
+    with pytest.raises(ValueError, match="one boundary"):
+        checks.dev("3.5-a", PRUNED, DENSE)

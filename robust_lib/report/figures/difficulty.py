@@ -94,8 +94,8 @@ def stage_one_figure(frame: pd.DataFrame, *, ceiling: float | None = None) -> Fi
                 label=group,
             )  # fmt: skip
         axis.set_xscale("log")
-        axis.set_xlim(0.8, 150)
-        axis.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 50, 100]))
+        axis.set_xlim(0.6 * cost.min(), 150)
+        axis.xaxis.set_major_locator(FixedLocator([1, 2, 5, 10, 20, 30, 50, 70, 100]))
         axis.xaxis.set_minor_locator(NullLocator())
         least = "≤ 1" if (cost == 1).any() else "1"
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: least if x == 1 else f"{x:g}"))
