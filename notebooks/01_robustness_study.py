@@ -86,10 +86,7 @@ run = runs.start("01_robustness_study", p)
 encoder, recipe = models.Encoder(p.encoder), train.Recipe(**p.recipe)
 small = {name: models.Encoder(location) for name, location in p.small_encoders.items()}
 small |= {"Truncated-l6": models.Encoder(p.encoder, p.truncated_layers)} if p.truncated_layers else {}
-splits = {
-    (task, seed): data.Split(task, p.train_paths.get(task, data.TASKS[task].train), p.source, p.train_size, seed)
-    for task in p.tasks for seed in p.seeds
-}  # fmt: skip
+splits = data.training(p.tasks, p.seeds, source=p.source, size=p.train_size, paths=p.train_paths)
 trained = {}  # by task, method, sparsity and seed
 for (task, seed), split in splits.items():
     fixed = dict(encoder=encoder, split=split, seed=seed)
@@ -142,11 +139,7 @@ for (task, seed), split in splits.items():
 # of BERT-base and of the pruned models.
 
 # %% tags=["units"]
-beds = {
-    task: [data.TASKS[task].in_distribution[0].path]
-    + [bed.path for bed in data.TASKS[task].out_of_distribution]
-    for task in p.tasks
-}
+beds = data.beds(p.tasks)
 where = dict(source=p.source, size=p.test_size, max_length=p.max_length)
 eight_bit = {
     (task, f"8-bit {method}", sparsity, seed): model
@@ -189,21 +182,18 @@ found = compare.profiles(predictions, beds, merge=p.merge)
 # $F_\mathrm{bias}$ (section 3.4) is the model's relative loss out of distribution, $(D - O) / D$, over that of the model it is
 # compared with: above 1, the compressed model is the more biased one. The paper compares with BERT-base; the last column of
 # each task compares with the dense control. Intervals are 95 %, over test items and, from two seeds on, over seeds; paired.
-# #Param counts the weights that are left, in the encoder as in the rest; 8-bit models keep all, in a quarter of the bytes.
+# #Param counts the weights that are left, in the encoder as in the rest. 8-bit models keep them all: theirs are the linear
+# layers in a byte each, the embeddings as they were.
 
 
 # %%
-def millions(encoder):
-    """Parameters of an encoder under a head of the first task's classes."""
-    model = encoder.classifier(data.TASKS[p.tasks[0]].labels, seed=0)
-    return sum(models.parameter_counts(model).values()) / 1e6
-
-
-whole, matrices = millions(encoder), encoder.weights() / 1e6
+labels = data.TASKS[p.tasks[0]].labels
+whole, matrices = methods.millions(encoder, labels)
 left = {("pruned", sparsity): whole - sparsity * matrices for sparsity in p.sparsities}
 left |= {("control", sparsity): whole for sparsity in p.sparsities} | {("dense", 0.0): whole}
 left |= {(f"8-bit {method}", sparsity): count for (method, sparsity), count in left.items()}
-left |= {(name, 0.0): millions(student) for name, student in small.items()}
+left |= {(name, 0.0): methods.millions(student, labels)[0] for name, student in small.items()}
+stored = dict(zip([("dense", 0.0), ("8-bit dense", 0.0)], methods.megabytes(encoder, labels), strict=True))
 rows = report.pruning_rows(p.sparsities)
 rows += [report.Row("BERT-base, 8-bit", "8-bit dense", 0.0)]
 rows += [report.Row(f"{100 * s:g}%, 8-bit", "8-bit pruned", s, ("control", s)) for s in p.sparsities]
@@ -215,7 +205,7 @@ look = dict(
 
 # %%
 table = report.robustness_table(
-    found, rows, printed=published.table(1, "Table 1"), exact={"#Param": left}, **look
+    found, rows, printed=published.table(1, "Table 1"), exact={"#Param": left, "Size on disk": stored}, **look
 )
 outputs = {"table_1": table, "accuracies": compare.tidy(found, model=name)}
 report.save(run.directory, outputs, about=run.record)
@@ -242,8 +232,8 @@ figure
 # %% [markdown]
 # ## Table 2: distilled and small models
 #
-# All are of one size, half of BERT-base's depth: two distilled, one cut off in the middle, one pretrained by itself. They are
-# fine-tuned for as many steps as BERT-base, which therefore is their equal-training control.
+# Distilled encoders, one cut off in the middle, one pretrained by itself: in the paper all of half BERT-base's depth, here of the
+# #Param shown. They are fine-tuned for as many steps as BERT-base, which therefore is their equal-training control.
 
 # %%
 rows = [report.Row("BERT-base", "dense", 0.0), *(report.Row(name, name, 0.0) for name in small)]
@@ -305,48 +295,47 @@ if "mnli" in p.tasks:
 # ## What three runs can resolve
 #
 # Seeds alone move BERT-base on HANS by more than most printed differences: McCoy et al. (2019) fine-tuned one BERT-base 100
-# times. From their spread: how many seeds per model a two-sided t test needs (80 % power, 5 % level, both models as noisy as
-# BERT-base) to see each printed difference to BERT-base in Table 1 and to Vanilla in Table 4, and whether the paper's three can.
+# times on MNLI. From such spreads: how many seeds per model a two-sided t test needs (80 % power, 5 % level) to see each printed
+# difference to BERT-base in Table 1 and to Vanilla in Table 4, and whether the paper's three can. Every model is taken to be
+# as noisy as that BERT-base. FEVER's spread is from the README of FEVER-Symmetric, which does not say of how many runs; for
+# Sym2, QQP and PAWS none is published, so they are not here.
 
 # %%
-printed = {n: published.table(1, f"Table {n}").set_index(["row", "column"])["printed"] for n in (1, 4)}
-beds_known = {"MNLI DEV": "mnli/validation_matched", "MNLI HANS": "hans/validation",
-              "FEVER DEV": "fever/dev", "FEVER Sym1": "fever_symmetric/v1_generated"}  # fmt: skip
-rows = []
-for number, reference in ((1, "BERT-base"), (4, "40% – Vanilla")):
-    for (row, column), value in printed[number].items():
-        if column in beds_known and row != reference and (number, row) != (4, "BERT-base"):
-            noise = published.seed_noise(column.split()[0].lower(), beds_known[column])
-            difference, sd = round(value - printed[number][reference, column], 1), 100 * noise.sd
-            needed = compare.seeds_needed(difference, sd) if difference else None
-            rows.append((f"Table {number}", row, column, reference, difference, round(sd, 2), needed))
-columns = ["item", "row", "column", "against", "difference", "seed sd", "seeds needed"]
-power = pd.DataFrame(rows, columns=columns).astype({"seeds needed": "Int64"})
-power["three runs resolve it"] = power["seeds needed"].le(3).fillna(False).map({True: "yes", False: "no"})
-report.save(run.directory, {"table_power": power}, about=run.record)
-power
+power = pd.concat(
+    [published.differences(1, "Table 1", "BERT-base"), published.differences(1, "Table 4", "40% – Vanilla")]
+).reset_index(drop=True)
+power = power[power["row"] != "BERT-base"].rename(columns={"column": "testbed"})
+needed = [
+    compare.seeds_needed(difference, sd) if difference else None
+    for difference, sd in zip(power["difference"], power["seed_sd"], strict=True)
+]
+power = power.assign(seeds_needed=pd.array(needed, dtype="Int64"))
+power["three_runs_resolve_it"] = power["seeds_needed"].le(3).fillna(False).map({True: "yes", False: "no"})
+report.save(run.directory, {"table_power": power.round(2)}, about=run.record)
+power.round(2)
 
 # %%
-figure = report.resolution_figure(
-    pd.DataFrame([
-        {"testbed": column, "seeds": seeds, "detectable": compare.detectable(100 * published.seed_noise("mnli", bed).sd, seeds)}
-        for column, bed in beds_known.items() if column.startswith("MNLI") for seeds in (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100)
-    ]),
-    power[power["column"].str.startswith("MNLI")].assign(testbed=lambda f: f["column"], label=lambda f: f["item"] + ", " + f["row"]),
-)  # fmt: skip
+counts, known = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100), power[power["testbed"].str.startswith("MNLI")]
+curves = pd.DataFrame([
+    {"testbed": testbed, "seeds": seeds, "detectable": compare.detectable(sd, seeds)}
+    for testbed, sd in known.drop_duplicates("testbed").set_index("testbed")["seed_sd"].items() for seeds in counts
+])  # fmt: skip
+figure = report.resolution_figure(curves, known.assign(label=known["item"] + ", " + known["row"]))
 report.save(run.directory, {"resolution": figure}, about=run.record)
 figure
 
 # %% [markdown]
 # ## Claims of section 3.5 and appendix E
 #
-# Each is judged against BERT-base, as the paper does, and against the dense control. "On a par" is no more than a point
-# lower, "drops" and "suffers" is any loss, "random guessing" at most five points above chance: boundaries that the paper's
-# own numbers meet. "Holds": the whole interval lies on the claimed side. "Cannot be told": it spans the boundary, or there
-# is one seed, and a claim about a method cannot rest on one training.
+# Each is judged against BERT-base, as the paper does, and against the dense control ("our controls"). "On a par" is no more than
+# a point lower, "drops" and "suffers" is any loss, "random guessing" at most five points above chance: boundaries that the
+# paper's own numbers meet. "Holds": the whole interval lies on the claimed side. "Cannot be told": it spans the boundary; or
+# there is one seed, and a claim about a method cannot rest on one training; or it is about a loss OOD against a model that is
+# at chance there already. Of a hundred intervals of 95 % some miss: read claims by the row, not by the single check.
 
 # %%
-checks = report.Checks(1, found, p.scale, {"dense": "BERT-base", "control": "dense control"})
+named = {"dense": "BERT-base", "control": "dense control", "heads control": "dense control of the heads"}
+checks = report.Checks(1, found, p.scale, named, ours={"control", "heads control"})
 biases = {n: published.table(1, f"Table {n}").set_index(["row", "column"])["printed"] for n in (1, 2, 3)}
 for task in p.tasks:
     for sparsity in p.sparsities:
@@ -371,46 +360,49 @@ for task in p.tasks:
     if last >= 0.7 and first < last:
         checks.ood("3.5-d", (task, "pruned", last), (task, "pruned", first), below=0)
     if last >= 0.7 and task == "mnli":
-        profile = found[task, "pruned", last]
+        profile, told = found[task, "pruned", last], not checks.at_chance((task, "dense", 0.0))
+        quantity = "HANS accuracy, percent" + ("" if told else ", where BERT-base is at chance too")
         level = compare.ood_accuracy(profile).times(100)
         checks.add(
             "3.5-d",
             f"MNLI pruned {100 * last:g}%",
-            "HANS accuracy, percent",
+            quantity,
             level,
+            told=told,
             below=100 * profile.chance + 5,
         )
     if p.schedule == "stepwise" and first < last:
         checks.ood("3.3-a", (task, "control", last), (task, "control", first), above=0)
+    if task == "mnli":
+        checks.ood("3.3-a", (task, "heads control", 0.0), (task, "dense", 0.0), above=0)
 
 # %% [markdown]
-# Distilled and small models (3.5-i to k, E-a, E-c). "Distilled" are those whose name is neither Truncated nor Pretrained.
+# Distilled and small models (3.5-i to k, E-a, E-c). Those named Truncated or Pretrained are not distilled. The two groups are
+# compared only where all sizes are within a tenth, or capacity would be compared instead. In the paper's own numbers 3.5-i fails
+# on QQP and E-c speaks of MNLI and FEVER, so these are asked there.
 
 # %%
 plain = [name for name in small if name.startswith(("Truncated", "Pretrained"))]
 distilled = [name for name in small if name not in plain]
+sizes = [left[name, 0.0] for name in small]
+of_one_size = bool(plain and distilled) and max(sizes) <= 1.1 * min(sizes)
 for task in p.tasks:
-    dense = (task, "dense", 0.0)
     for name in distilled:
-        checks.lost("3.5-i", (task, name, 0.0), dense, below=0)
+        model, dense = (task, name, 0.0), (task, "dense", 0.0)
         theirs = biases[2].get((name, f"{task.upper()} F_bias"))
-        checks.f_bias("3.5-j", (task, name, 0.0), dense, above=1, printed=theirs)
-        if "Pretrained-l6" in small and task in ("mnli", "fever"):
-            checks.ood("E-a", (task, "Pretrained-l6", 0.0), (task, name, 0.0), above=0)
-if plain and distilled:
-    for item, tasks in (("3.5-k", p.tasks), *(("E-c", [task]) for task in p.tasks)):
-        groups = [
-            [(found[task, name, 0.0], found[task, "dense", 0.0]) for task in tasks for name in names]
-            for names in (distilled, plain)
-        ]
-        ours = compare.f_bias_difference(*groups)
-        checks.add(
-            item,
-            ", ".join(tasks).upper(),
-            "F_bias of distilled less that of other small models",
-            ours,
-            above=0,
-        )
+        checks.f_bias("3.5-j", model, dense, above=1, printed=theirs)
+        if task == "mnli":
+            checks.lost("3.5-i", model, dense, below=0)
+        if of_one_size and "Pretrained-l6" in small and task in ("mnli", "fever"):
+            checks.ood("E-a", (task, "Pretrained-l6", 0.0), model, above=0)
+claims = [("3.5-k", p.tasks), *(("E-c", [task]) for task in p.tasks if task in ("mnli", "fever"))]
+for item, tasks in claims if of_one_size else []:
+    groups = [
+        [(found[task, name, 0.0], found[task, "dense", 0.0]) for task in tasks for name in names]
+        for names in (distilled, plain)
+    ]
+    quantity = "F_bias of distilled less that of the other small models"
+    checks.add(item, ", ".join(tasks).upper(), quantity, compare.f_bias_difference(*groups), above=0)
 
 # %% [markdown]
 # Pruned heads (3.1-a, 3.5-l and m, E-b). That versions differ is judged pair by pair with intervals of a third of the error
@@ -423,7 +415,6 @@ for version in versions:
     for other in (("mnli", "dense", 0.0), ("mnli", "heads control", 0.0)):
         theirs = biases[3].get((row, "MNLI F_bias")) if other[1] == "dense" else None
         checks.f_bias("3.5-m", model, other, above=1, printed=theirs)
-        checks.dev("3.5-l", model, other, above=0)
         checks.ood("3.5-l", model, other, below=0)
 if versions:
     for other in (("mnli", "dense", 0.0), ("mnli", "heads control", 0.0)):
@@ -433,11 +424,19 @@ for pair in pairs:
     profiles = [[found["mnli", f"heads {version}", 0.0]] for version in pair]
     ours = compare.contrast(*profiles, "ood", level=1 - 0.05 / len(pairs)).times(100)
     side = {"above": 0} if ours.value > 0 else {"below": 0}
-    checks.add("E-b", f"MNLI heads {pair[0]}", f"OOD, points above heads {pair[1]}", ours, **side)
+    checks.add(
+        "E-b", f"MNLI heads {pair[0]}", f"OOD, points above heads {pair[1]} (limits of 98.3 %)", ours, **side
+    )
 
 # %%
-report.save(run.directory, {"claims": checks.claims}, about=run.record)
+report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
 checks.claims
+
+# %% [markdown]
+# Which claims survive the control of as many steps? Numbers of checks, as the paper compares and against our controls.
+
+# %%
+checks.survival
 
 # %% [markdown]
 # ## Where the paper contradicts itself

@@ -148,6 +148,7 @@ f"{len(units)} sets of predictions, {len(variances)} rankings, {len(runs.closure
 
 # %% tags=["run"]
 predictions, variances, flagged = run.collect([units, variances, flagged])
+annotated = all("hard" in frame for frame in predictions.values())
 predictions = {key: metrics.with_hard(frame, flagged) for key, frame in predictions.items()}
 found = compare.profiles(predictions, beds)
 
@@ -159,20 +160,14 @@ found = compare.profiles(predictions, beds)
 
 # %%
 truth = next(iter(predictions.values())).set_index("id")["hard"].astype(float)
-ours = 1 - metrics.correct(flagged)
-print(
-    f"hypothesis-only accuracy {100 * (1 - ours.mean()):.1f} %, easy by the annotation {100 * (1 - truth.mean()):.1f} %"
-)
-print(f"our classifier agrees with the annotation on {100 * (ours == truth).mean():.1f} %")
-rows = development.frame()
+ours, source = 1 - metrics.correct(flagged), "the data's own" if annotated else "our classifier's"
+print(f"hypothesis-only accuracy {100 * (1 - ours.mean()):.1f} %")
+print(f"annotation: {source} flags, {100 * (1 - truth.mean()):.1f} % easy (the paper's: 56.1 %)")
+if annotated:
+    print(f"our classifier agrees with it on {100 * (ours == truth).mean():.1f} % of the samples")
+rows = development.frame()[["premise", "hypothesis", "label"]].astype(str)
 for name, flag in (("easy", 0), ("hard", 1)):
-    print(
-        f"{name}:",
-        " | ".join(
-            str(value)
-            for value in rows.loc[truth.index[truth == flag][0], ["premise", "hypothesis", "label"]]
-        ),
-    )
+    print(f"{name}:", " | ".join(rows.loc[truth.index[truth == flag][0]]))
 
 # %% [markdown]
 # ## Figure 1: accuracy on easy and hard samples
@@ -195,6 +190,10 @@ figure
 #
 # How sure the models are, on easy and on hard samples. Over-confidence is mean confidence less accuracy; the expected
 # calibration error (ECE) sums its size over 15 bins of confidence, and is biased upwards where a bin holds few samples.
+#
+# "Easy" is where a shortcut gives the gold label, so the subsets are chosen by the label: even a perfectly calibrated model
+# looks too unsure on easy samples and too sure on hard ones. What says something is a difference between models on the same
+# subset, which shares that choice.
 
 # %%
 last, arms, intervals = p.sparsities[-1], {}, {}
@@ -261,22 +260,21 @@ figure
 # %% [markdown]
 # ## How cheap can stage one be?
 #
-# Spearman's $\rho$ between the ranking of the training examples by a cheaper stage one and by the full five models, with the
-# work it takes: training and one pass over the training set per pruned model, in multiplications, relative to the full five.
-# Of all choices of fewer sparsities, the best and the worst. The dotted line is the full five of another seed on the same examples:
-# more agreement than that is agreement on noise.
+# Spearman's $\rho$ between the ranking of the training examples by a cheaper stage one and by the full five models **of another
+# seed** (its own dense start, order and dropout, the same examples), with the work it takes: training and one pass over the
+# training set per pruned model, relative to the full five. Against its own full five a part of them would agree on their
+# common noise. The dotted line is what the full five reach themselves. Of all choices of fewer sparsities, the best and the worst
+# by $\rho$; the best of many is a little flattered.
 
 
 # %%
-def ranking(name, levels=slice(None)):
-    """Loss variance of the training examples by seed, examples by their place: each seed draws a set of its own."""
-    losses = {seed: variances[name, "train", seed].filter(like="loss_").iloc[:, levels] for seed in p.seeds}
-    return {seed: frame.var(axis=1, ddof=0) for seed, frame in losses.items()}
-
-
 def rho(name, levels=slice(None)):
-    """Rank correlation with the full five."""
-    return compare.rank_correlation("mnli", path, ranking(name, levels), ranking("full"))
+    """Rank correlation of the losses' variance, over some of the levels, with the full five of another seed."""
+    # By place: each seed draws a training set of its own.
+    frames = {seed: variances[name, "train", seed].filter(like="loss_").iloc[:, levels] for seed in p.seeds}
+    ranked = {seed: frame.var(axis=1, ddof=0) for seed, frame in frames.items()}
+    again = {seed: variances["another seed", "train", seed]["variance"] for seed in p.seeds}
+    return compare.rank_correlation("mnli", path, ranked, again)
 
 
 layers = encoder.classifier(data.TASKS["mnli"].labels, seed=0).config.num_hidden_layers
@@ -293,16 +291,18 @@ for count in range(2, len(p.sparsities)):
     tried = {}
     for chosen in itertools.combinations(range(len(p.sparsities)), count):
         # A chain has to walk to its last sparsity; separate fine-tunings cost one each.
-        cost = (chosen[-1] + 1 if p.schedule == "stepwise" else count) / len(p.sparsities)
+        trainings = chosen[-1] + 1 if p.schedule == "stepwise" else count
+        cost = (3 * epochs * trainings + count) / ((3 * epochs + 1) * len(p.sparsities))
         name = ", ".join(f"{100 * p.sparsities[place]:g}" for place in chosen)
         tried["fewer levels", f"{name} %", cost] = rho("full", list(chosen))
     ranked = sorted(tried, key=lambda key: tried[key].value)
     cheaper |= {key: tried[key] for key in (ranked[0], ranked[-1])}
-stage_one, ceiling = compare.frame(cheaper, ["group", "label", "cost"]), rho("another seed")
+names = ["group", "label", "cost"]
+stage_one, ceiling = compare.frame(cheaper, names), rho("full")
 figure = report.stage_one_figure(stage_one, ceiling=ceiling.value)
-again = compare.frame({("full, another seed", "ceiling", 1.0): ceiling}, ["group", "label", "cost"])
-stage_one = pd.concat([stage_one, again], ignore_index=True)
-report.save(run.directory, {"stage_one": figure, "table_stage_one": stage_one.round(3)}, about=run.record)
+whole = compare.frame({("full", "all five", 1.0): ceiling}, names)
+stage_one = pd.concat([stage_one, whole], ignore_index=True).round(3)
+report.save(run.directory, {"stage_one": figure, "table_stage_one": stage_one}, about=run.record)
 figure
 
 # %% [markdown]
@@ -312,54 +312,52 @@ figure
 
 # %%
 first = p.seeds[0]
-table = (
-    variances["full", "train", first].set_index("id").join(splits[first].frame()[["premise", "hypothesis"]])
+examples = splits[first].frame()[["premise", "hypothesis"]]
+extremes = report.extremes(variances["full", "train", first], examples)
+difficulties = pd.concat(
+    frame.assign(split=where, seed=seed) for (name, where, seed), frame in variances.items() if name == "full"
 )
-table = table.sort_values("variance")
-extremes = pd.concat({"easiest": table.head(10), "hardest": table.tail(10)[::-1]}, names=["", "id"])
-extremes = extremes[["premise", "hypothesis", "gold", "variance"]].round(4)
-pd.concat(
-    frame.assign(model=name, split=where, seed=seed) for (name, where, seed), frame in variances.items()
-).to_parquet(run.directory / "difficulties.parquet", index=False)
+difficulties.to_parquet(run.directory / "difficulties.parquet", index=False)
 report.save(run.directory, {"extremes": extremes.reset_index()}, about=run.record)
 extremes
 
 # %% [markdown]
 # ## Claims of section 4
 #
-# Each about pruning is asked of the pruned models by themselves, as the paper does, and against the dense control. "Holds": the
-# whole interval lies on the claimed side; with one seed no claim about a method can be told.
+# Each about pruning is asked as the paper does and against the dense control ("our controls"). "Holds": the whole interval lies
+# on the claimed side; with one seed no claim about a method can be told. The constant answer of 4.1-a is that of these samples.
+# Over-confidence (4-d) is compared with other models on the same easy samples, for the reason given at Observation 2.
 
 # %%
-checks = report.Checks(1, found, p.scale, {"dense": "BERT-base", "control": "dense control"})
+named = {"dense": "BERT-base", "control": "dense control"}
+checks = report.Checks(1, found, p.scale, named, ours={"control"})
 printed_gaps = published.table(1, "Figure 1").set_index("row")["printed"]
 for sparsity in p.sparsities:
     row, key = f"MNLI pruned {100 * sparsity:g}%", f"sparsity {sparsity:g}"
     gap = compare.easy_hard_gap(found["mnli", "pruned", sparsity]).times(100)
     checks.add("4-a", row, "easy less hard, points", gap, above=0, printed=printed_gaps.get(key))
-highest = ("mnli", "pruned", last)
-others = [("4-b", ("mnli", "pruned", p.sparsities[0])), ("4-b", ("mnli", "control", last))]
+highest, control = ("mnli", "pruned", last), ("mnli", "control", last)
+others = [("4-b", ("mnli", "pruned", p.sparsities[0])), (f"4-b{report.OURS}", control)]
 others += [("4-c", ("mnli", "pruned", 0.4))] if 0.4 in p.sparsities[:-1] else []
 for item, other in others:
     wider = compare.gap_change(found[highest], found[other]).times(100)
     quantity = f"gap between easy and hard, points above {checks.label(other)}"
     checks.add(item, checks.named(highest), quantity, wider, above=0)
-for other in (("mnli", "dense", 0.0), ("mnli", "control", last)):
+for other in (("mnli", "dense", 0.0), control) if last > 0.7 else ():
     checks.dev("3.5-g", highest, other, below=-1)
 
 # %%
 for sparsity in p.sparsities:
     row, arm = f"MNLI pruned {100 * sparsity:g}%", arms["easy", "pruned", sparsity]
-    over = compare.overconfidence(arm).times(100)
-    checks.add("4-d", row, "over-confidence on easy, points", over, above=0)
-    others = {"BERT-base": arms["easy", "dense", 0.0], "dense control": arms["easy", "control", sparsity]}
-    for name, other in (others | {"its own on hard": arms["hard", "pruned", sparsity]}).items():
+    others = {"4-d": ("BERT-base", arms["easy", "dense", 0.0])}
+    others |= {f"4-d{report.OURS}": ("dense control", arms["easy", "control", sparsity])}
+    for item, (name, other) in others.items():
         more = compare.overconfidence_difference(arm, other).times(100)
-        checks.add("4-d", row, f"over-confidence on easy, points above {name}", more, above=0)
+        checks.add(item, row, f"over-confidence on easy, points above {name}", more, above=0)
 quantity = "agreement in percent, above a constant answer"
 checks.add("4.1-a", "MNLI", quantity, agreement, above=constant, printed=printed)
 checks.add("4.1-a", "MNLI", "AUROC of the variance for hard", area, above=0.5)
-report.save(run.directory, {"claims": checks.claims}, about=run.record)
+report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
 checks.claims
 
 # %% [markdown]
@@ -375,8 +373,11 @@ report.disagreements(1, "Appendix B")
 #
 # - **Five sparsities.** The paper gives five in [0.2, 0.85]; 0.2, 0.4, 0.6, 0.7, 0.85 are the natural reading.
 # - **The cut** between easy and hard by variance is not in the paper: here `easy_share` of the samples, ties in their order.
+# - **82.8 %** was measured on the paper's own split, 5,488 easy and 4,302 hard of 9,815; ours differs, as the shares above show.
 # - **The annotation.** The development set's own flags where it has them; those of real MNLI are of a fastText classifier, the
 #   micro world's of a naive Bayes one. Where there are none, our classifier, trained on the run's training set.
 # - **Dense control, calibration, AUROC, cheaper stage one** are ours.
+# - **easy_share** is half at micro and colab scale. At paper scale it is the annotation's own share of easy samples (appendix F),
+#   the reading most favourable to the paper.
 # - **Items of a training set** differ from seed to seed; the intervals of the rank correlations treat them as independent draws.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

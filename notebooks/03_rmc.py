@@ -103,14 +103,9 @@ run = runs.start("03_rmc", p)
 encoder, student = models.Encoder(p.encoder), models.Encoder(p.student, p.student_layers)
 recipe = train.Recipe(**p.recipe)
 pruning = train.Recipe(**p.recipe | {"epochs": p.pruning_epochs})
-splits = {
-    (task, seed): data.Split(task, p.train_paths.get(task, data.TASKS[task].train), p.source, p.train_size, seed)
-    for task in p.tasks for seed in p.seeds
-}  # fmt: skip
-developments = {
-    task: data.Split(task, data.TASKS[task].in_distribution[0].path, p.source, p.test_size)
-    for task in p.tasks
-}
+splits = data.training(p.tasks, p.seeds, source=p.source, size=p.train_size, paths=p.train_paths)
+beds = data.beds(p.tasks)
+developments = {task: data.Split(task, beds[task][0], p.source, p.test_size) for task in p.tasks}
 
 
 # %% tags=["units"]
@@ -207,10 +202,6 @@ for (task, seed), split in splits.items():
         trained |= {(task, name, sparsity, seed): chain[sparsity] for sparsity in shown}
 
 # %% tags=["units"]
-beds = {
-    task: [developments[task].path] + [bed.path for bed in data.TASKS[task].out_of_distribution]
-    for task in p.tasks
-}
 eight_bit = {
     (task, f"8-bit {name}", 0.0, seed): trained[task, method, 0.0, seed]
     for (task, seed) in splits
@@ -247,11 +238,8 @@ found = compare.profiles(predictions, beds, merge=p.merge)
 
 # %%
 task, seed = p.tasks[0], p.seeds[0]
-rows = splits[task, seed].frame()
-table = variances[splits[task, seed].path, seed].set_index("id").join(rows[list(splits[task, seed].text)])
-table = table.sort_values("variance")
-extremes = pd.concat({"easiest": table.head(10), "hardest": table.tail(10)[::-1]}, names=["", "id"])
-extremes = extremes[[*splits[task, seed].text, "gold", "variance"]].round(4)
+examples = splits[task, seed].frame()[list(splits[task, seed].text)]
+extremes = report.extremes(variances[splits[task, seed].path, seed], examples)
 difficulties = pd.concat(frame.assign(path=path, seed=seed) for (path, seed), frame in variances.items())
 difficulties.to_parquet(run.directory / "difficulties.parquet", index=False)
 report.save(run.directory, {"extremes": extremes.reset_index()}, about=run.record)
@@ -300,14 +288,14 @@ figure
 # are ours: BERT-base itself trained with RMC, and 8-bit models (quantised after training, in integer arithmetic on the CPU).
 
 # %%
-whole = {key: sum(models.parameter_counts(one.classifier(data.TASKS[p.tasks[0]].labels, seed=0)).values()) / 1e6
-         for key, one in (("dense", encoder), ("MiniLM", student))}  # fmt: skip
-names = ["vanilla", "distil", "smooth", "focal", "jtt", "rmc"]
+labels, names = data.TASKS[p.tasks[0]].labels, ["vanilla", "distil", "smooth", "focal", "jtt", "rmc"]
 titles = dict(zip(names, ["Vanilla", "Distil", "Smooth", "Focal", "JTT", "RMC"], strict=True))
-left = {(name, p.sparsity): whole["dense"] - p.sparsity * encoder.weights() / 1e6 for name in names}
-left |= {(name, 0.0): whole["dense"] for name in ("dense", "dense rmc", "8-bit vanilla", "8-bit rmc")}
-left |= {("control", p.sparsity): whole["dense"]} | {
-    (f"MiniLM {name}", 0.0): whole["MiniLM"] for name in names
+whole, matrices = methods.millions(encoder, labels)
+left = {(name, p.sparsity): whole - p.sparsity * matrices for name in names}
+left |= {(name, 0.0): whole for name in ("dense", "dense rmc", "8-bit vanilla", "8-bit rmc")}
+left |= {("control", p.sparsity): whole}
+left |= {
+    (f"MiniLM {name}", 0.0): methods.millions(student, labels)[0] for name in (*names, "smooth at alpha")
 }
 look = dict(
     scale=p.scale, same_setting=params.as_published("03_rmc", p), exact={"#Param": left},
@@ -386,18 +374,19 @@ if "mnli" in p.tasks:
 # %% [markdown]
 # ## Claims of sections 6.3, 6.4 and 7
 #
-# "Slightly" is more than nothing and less than two points, "closer than any other" is more accurate OOD than each, "not giving up" is no more than a
-# point lower: boundaries that the paper's own numbers meet. RMC and Vanilla train for as many steps, so these comparisons have
-# their equal-training control built in; that RMC also beats the dense control is asked beside it, where the claim is about
-# robustness.
+# "Slightly" is more than nothing and less than two points; "closer to BERT-base than any other" is more accurate OOD than each, as
+# long as none passes BERT-base; "not giving up" is no more than a point lower: boundaries that the paper's own numbers meet. RMC and
+# Vanilla train for as many steps, so these comparisons have their equal-training control built in (the five pruned models and
+# the teacher come on top, JTT's first model too). "Our controls" ask more: does RMC beat the dense model of as many steps, the
+# student smoothed at $\alpha$ for all alike, and its own gain on the dense model?
 
 # %%
 named = {"dense": "BERT-base", "control": "dense control"} | titles
 named |= {f"MiniLM {name}": f"MiniLM {title}" for name, title in titles.items()}
 named |= {"dense rmc": "BERT-base RMC", "MiniLM smooth at alpha": "MiniLM Smooth at α"}
-checks = report.Checks(1, found, p.scale, named)
+checks = report.Checks(1, found, p.scale, named, ours={"control", "dense rmc", "MiniLM smooth at alpha"})
 every = {name: [(task, name, p.sparsity) for task in p.tasks] for name in [*names, "control"]}
-small = {name: [(task, f"MiniLM {name}", 0.0) for task in p.tasks] for name in names}
+small = {name: [(task, f"MiniLM {name}", 0.0) for task in p.tasks] for name in [*names, "smooth at alpha"]}
 base = [(task, "dense", 0.0) for task in p.tasks]
 for boundary in ({"above": 0}, {"below": 2}):
     checks.ood("6.3-a", every["distil"], every["vanilla"], **boundary)
@@ -407,30 +396,33 @@ for other in names[:-1]:
     checks.ood("6.3-c", every["rmc"], every[other], above=0)
     checks.ood("6.3-g", small["rmc"], small[other], above=0)
 checks.ood("6.3-c", every["rmc"], every["control"], above=0)
-# Does it take the difficulty of each example, or only more smoothing for all?
-alike = [(task, "MiniLM smooth at alpha", 0.0) for task in p.tasks]
-checks.ood("6.3-g", small["rmc"], alike, above=0)
-for item, group, printed in (("6.3-d", every, 10), ("6.3-h", small, 10.4)):
-    checks.less_biased(item, group["rmc"], group["vanilla"], base, above=0, printed=printed)
+checks.ood("6.3-g", small["rmc"], small["smooth at alpha"], above=0)
+# The printed percentages are averages over three tasks at 40 %.
+printed = (10, 10.4) if (len(p.tasks), p.sparsity) == (3, 0.4) else (None, None)
+checks.less_biased("6.3-d", every["rmc"], every["vanilla"], base, above=0, printed=printed[0])
+checks.less_biased("6.3-h", small["rmc"], small["vanilla"], base, above=0, printed=printed[1])
 
 # %%
 for task in p.tasks:
     rmc, vanilla = (task, "MiniLM rmc", 0.0), (task, "MiniLM vanilla", 0.0)
+    pruned, plain, control = ((task, name, p.sparsity) for name in ("rmc", "vanilla", "control"))
     checks.ood("6.3-f", rmc, vanilla, above=0)
     if task == "qqp":
         checks.dev("6.3-i", rmc, vanilla, above=0)
         for one, two in zip(found[rmc].ood, found[vanilla].ood, strict=True):
-            ours = compare.difference(one, two).times(100)
-            checks.add(
-                "6.3-i", checks.named(rmc), f"{one.testbed}, points above MiniLM Vanilla", ours, above=0
-            )
-    pairs = [(rmc, vanilla), ((task, "rmc", p.sparsity), (task, "vanilla", p.sparsity))]
-    pairs += [((task, "rmc", p.sparsity), (task, "control", p.sparsity))]
-    for model, other in pairs:
+            quantity = f"{one.testbed}, points above MiniLM Vanilla"
+            checks.add("6.3-i", checks.named(rmc), quantity, compare.difference(one, two).times(100), above=0)
+    for model, other in ((rmc, vanilla), (pruned, plain), (pruned, control)):
         checks.dev("7-a", model, other, above=-1)
         checks.ood("7-a", model, other, above=0)
-    # The same recipe without compression: a gain here is none of compression's own.
-    checks.ood("7-a", (task, "dense rmc", 0.0), (task, "dense", 0.0), above=0)
+    # Twice the difference of means is the gain of the pruned model less that of the dense one.
+    first, second = [pruned, (task, "dense", 0.0)], [plain, (task, "dense rmc", 0.0)]
+    profiles = [[found[key] for key in keys] for keys in (first, second)]
+    gain, quantity = (
+        compare.contrast(*profiles, "ood").times(200),
+        "OOD gain from RMC, points above that of BERT-base",
+    )
+    checks.add(f"7-a{report.OURS}", checks.named(pruned), quantity, gain, above=0)
 
 # %%
 if "mnli" in p.tasks:
@@ -438,23 +430,17 @@ if "mnli" in p.tasks:
         rmc, vanilla = ("mnli", "rmc", sparsity), ("mnli", "vanilla", sparsity)
         checks.ood("6.3-e", rmc, vanilla, above=0)
         checks.less_biased("6.3-e", rmc, vanilla, ("mnli", "dense", 0.0), above=0)
-    families = [
-        ("6.4-b", "rmc", "vanilla", p.sparsity, 10.6),
-        ("6.4-c", "MiniLM rmc", "MiniLM vanilla", 0.0, 11.3),
-    ]
+    families = [("6.4-b", "rmc", "vanilla", p.sparsity, 10.6 if p.sparsity == 0.4 else None)]
+    families += [("6.4-c", "MiniLM rmc", "MiniLM vanilla", 0.0, 11.3)]
     for item, method, reference, sparsity, printed in families:
         model, other = ("mnli", method, sparsity), ("mnli", reference, sparsity)
         checks.part("6.4-a", "hard", model, other, above=0)
-        ours = compare.gap_reduction(found[model], found[other]).times(100)
-        checks.add(
-            item,
-            checks.named(model),
+        ours, quantity = (
+            compare.gap_reduction(found[model], found[other]),
             "percent smaller gap between easy and hard",
-            ours,
-            above=0,
-            printed=printed,
         )
-report.save(run.directory, {"claims": checks.claims}, about=run.record)
+        checks.add(item, checks.named(model), quantity, ours.times(100), above=0, printed=printed)
+report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
 checks.claims
 
 # %% [markdown]
@@ -474,9 +460,11 @@ for item in ("Table 4", "Table 5", "Table 6"):
 # - **Choice of $\alpha$.** What "relative robustness between the hard and easy subset" is, where the development set is cut
 #   and which candidates competed are not in the paper; ours are stated above. One choice per task, with the first seed and the
 #   distilled student, serves both families, as one $\alpha$ per task does in the paper.
+# - **The development set** both chooses $\alpha$ and measures accuracy in distribution; only RMC is chosen for. No OOD set is.
 # - **JTT** up-weights by loss weights of mean 1 over the training set, as the paper has it, not by copies as the original; the
 #   first model trains for `jtt_epochs`.
-# - **Focal** weights carry their gradient.
+# - **Focal** weights carry a gradient, the mean that normalises them does not: through it, easy examples would be pushed away
+#   from their label.
 # - **Hard and easy** come from the development set's own flags where it has them, else from our hypothesis-only classifier.
 # - **8-bit, dense control, BERT-base – RMC** rows are ours.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

@@ -55,11 +55,12 @@ def focal(logits: Logits, labels: Labels, *, gamma: float = 2.0) -> Scalar:
 
     w_i = (1 - p_i)^gamma / mean_k (1 - p_k)^gamma, p_i the probability of the gold label   [paper 1, appendix C]
 
-    The weights carry a gradient, as in Lin et al. (2017). gamma 0 is cross entropy. `gamma` is at least 0.
+    The numerator carries a gradient, as in Lin et al. (2017); the mean, which he has not, carries none: through it an
+    easy example would be pushed away from its label. gamma 0 is cross entropy. `gamma` is at least 0.
     """
     if gamma < 0:
         raise ValueError(f"focal: gamma is {gamma}; it must be at least 0")
     log_p = F.log_softmax(logits, dim=-1).gather(1, labels[:, None]).squeeze(1)
     # The floor keeps a batch of certain labels from dividing zero by zero.
     raw = (-torch.expm1(log_p)).clamp(min=1e-6) ** gamma
-    return -(raw / raw.mean() * log_p).mean()
+    return -(raw / raw.mean().detach() * log_p).mean()

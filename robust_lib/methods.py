@@ -234,6 +234,19 @@ def pruning_chain(
     return chain
 
 
+def millions(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, float]:
+    """Millions of parameters of the encoder's classifier, and of those in the matrices that pruning removes from."""
+    model = encoder.classifier(labels, seed=0)
+    matrices = sum(linear.weight.numel() for linear in masks.encoder_linears(model).values())
+    return sum(models.parameter_counts(model).values()) / 1e6, matrices / 1e6
+
+
+def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, float]:
+    """Size of the encoder's classifier in megabytes, in fp32 and after 8-bit quantisation."""
+    model = encoder.classifier(labels, seed=0)
+    return quantize.size(model) / 1e6, quantize.size(quantize.dynamic(model)) / 1e6
+
+
 ModelKey = tuple[str, str, float, int]  # task, method, sparsity, seed
 
 

@@ -40,6 +40,11 @@ def _ascending(values: list[float]) -> list[float]:
     return values
 
 
+def _two_levels(sparsities: list[float]) -> None:
+    if len(sparsities) < 2:
+        raise ValueError(f"sparsities = {sparsities}: a variance needs two levels")
+
+
 def _inference_alone(tasks: list[str]) -> list[str]:
     if tasks != ["mnli"]:
         raise ValueError("section 4 of the paper is about mnli alone")
@@ -146,6 +151,15 @@ class Attribution(Pruning):
         description="numbers of last layers pruned and trained for a cheaper stage one, from 1, none twice"
     )
 
+    @model_validator(mode="after")
+    def _stage_one(self) -> Self:
+        _two_levels(self.sparsities)
+        if self.train_size and max(self.sample_sizes, default=0) > self.train_size:
+            raise ValueError(
+                f"sample_sizes = {self.sample_sizes} should not exceed train_size = {self.train_size}"
+            )
+        return self
+
 
 class RobustCompression(Pruning):
     """03_rmc: RMC and its baselines."""
@@ -173,8 +187,7 @@ class RobustCompression(Pruning):
     def _levels(self) -> Self:
         if self.sparsity not in self.sparsities:
             raise ValueError(f"sparsity = {self.sparsity} should be one of sparsities = {self.sparsities}")
-        if len(self.sparsities) < 2:
-            raise ValueError(f"sparsities = {self.sparsities}: a variance needs two levels")
+        _two_levels(self.sparsities)
         return self
 
 

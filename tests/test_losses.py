@@ -120,6 +120,15 @@ def test_focal_at_gamma_zero_is_cross_entropy_and_so_is_its_gradient():
     torch.testing.assert_close(focal, plain)
 
 
+def test_focal_pushes_no_example_away_from_its_label():
+    logits = torch.cat([torch.tensor([[3.0, 0.0]]).repeat(24, 1), torch.tensor([[-1.0, 0.0]]).repeat(8, 1)])
+    logits.requires_grad_()
+    losses.focal(logits, torch.zeros(32, dtype=torch.int64), gamma=2.0).backward()
+    assert (logits.grad[:, 0] < 0).all()
+    hard_push, easy_push = logits.grad[-1, 0].abs(), logits.grad[0, 0].abs()
+    assert hard_push > 10 * easy_push
+
+
 def test_focal_of_certain_labels_stays_finite():
     logits = torch.tensor([[80.0, 0.0], [80.0, 0.0]], requires_grad=True)
     loss = losses.focal(logits, torch.tensor([0, 0]), gamma=2.0)

@@ -15,7 +15,7 @@ import nbformat
 import pytest
 from jupytext.compare import compare_notebooks
 
-from robust_lib import params
+from robust_lib import params, published
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -129,12 +129,35 @@ def test_it_runs_and_its_source_stays_as_it_is(file: Path, executed: Callable[..
     assert [file.read_bytes(), file.with_suffix(".ipynb").read_bytes()] == before
 
 
+# Other ways through the reporting cells: separate fine-tunings, two seeds, other tasks, rows that are left out.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "01_robustness_study": {"tasks": ["fever"], "small_encoders": {}, "truncated_layers": None},
+    "02_attribution": {"top_layers": []},
+    "03_rmc": {"tasks": ["qqp"], "alpha": {"qqp": 0.5}},
+}
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_it_runs_with_separate_fine_tunings_and_two_seeds(name: str, executed: Callable[..., Path]) -> None:
+    folder = executed(name, **THINNED[name] | VARIANTS[name] | {"schedule": "cubic", "seeds": [0, 1]})
+    records = json.loads((folder / "scorecard.json").read_text())
+    claims = [entry for entry in records if entry["item"].startswith("claim ")]
+    assert {entry["seeds"] for entry in claims} == {2}
+
+
+def test_every_claim_of_paper_1_is_asked_in_a_notebook() -> None:
+    sources = "".join(file.read_text(encoding="utf-8") for file in NOTEBOOKS)
+    asked = published.claims(1)["item"].str.removeprefix("claim ")
+    assert [name for name in asked if f'"{name}' not in sources] == []
+
+
 def test_papermill_by_hand_runs_the_first_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROBUST_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("ROBUST_WORKERS", "1")
     name = "01_robustness_study"
-    small = "{tasks: [mnli], sparsities: [0.4], seeds: [0], epochs: 1, test_size: 60, max_length: 40}"
+    small = "{tasks: [mnli], sparsities: [0.4], seeds: [0], epochs: 1, test_size: 60, max_length: 40, "
+    small += "small_encoders: {}, head_sample: 32}"
     command = f"-m papermill notebooks/{name}.ipynb {tmp_path}/out.ipynb -f params/colab/{name}.yaml -p train_size 64"
     command += " -p source micro -p encoder micro-base -p precision fp32"
     done = subprocess.run(

@@ -1,8 +1,8 @@
 """Tasks and test beds in one canonical form, from the micro world, a data directory or the hub."""
 
 from robust_lib.data.encoding import Encoded, batches, tokenised
-from robust_lib.data.split import Split
-from robust_lib.data.tasks import DATASETS, TASKS, DataError, Dataset, Task, TestBed
+from robust_lib.data.split import Split, training
+from robust_lib.data.tasks import DATASETS, TASKS, DataError, Dataset, Task, TestBed, beds
 
 __all__ = [
     "DATASETS",
@@ -14,5 +14,7 @@ __all__ = [
     "Task",
     "TestBed",
     "batches",
+    "beds",
     "tokenised",
+    "training",
 ]

@@ -1,7 +1,9 @@
 """A split of a task's data as one frame, from any source, whole or subsampled."""
 
 import hashlib
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
@@ -69,6 +71,22 @@ class Split:
             case directory:
                 content = sources.directory_fingerprint(directory, self.path)
         return hashlib.sha256(repr((FORM, self.task, self.path, content, drawn)).encode()).hexdigest()
+
+
+def training(
+    tasks: Iterable[str],
+    seeds: Iterable[int],
+    *,
+    source: str,
+    size: int | None,
+    paths: Mapping[str, str] = MappingProxyType({}),
+) -> dict[tuple[str, int], Split]:
+    """The training split of every task and seed, which draws it; `paths` by task where it is not the task's own."""
+    return {
+        (name, seed): Split(name, paths.get(name, task(name).train), source, size, seed)
+        for name in tasks
+        for seed in seeds
+    }
 
 
 def subsample(whole: pd.DataFrame, size: int, seed: int, path: str) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Tasks, their test beds, and the data sets behind them, with the conventions of the papers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -188,3 +188,11 @@ def dataset(path: str) -> Dataset:
     if found is None:
         raise DataError(f"{path!r}: unknown data set {name!r}: the data sets are {', '.join(DATASETS)}")
     return found
+
+
+def beds(names: Iterable[str]) -> dict[str, list[str]]:
+    """The paths each task is measured on in paper 1: its development set, then its OOD sets."""
+    return {
+        name: [task(name).in_distribution[0].path, *(bed.path for bed in task(name).out_of_distribution)]
+        for name in names
+    }

@@ -123,6 +123,24 @@ def disagreements() -> pd.DataFrame:
     return _read("disagreements.csv").astype({"paper": int, "low": float, "high": float})
 
 
+def differences(paper: int, item: str, reference: str) -> pd.DataFrame:
+    """Printed accuracies of a table less those of its row `reference`, where a published seed noise is known.
+
+    Columns: `item`, `row`, `column`, `against`, `difference` and `seed_sd` (percentage points; the spread of
+    `seed_noise`, of BERT-base alone), `noise` (its source). Raises `UnknownItem`.
+    """
+    cells = table(paper, item)
+    cells = cells[cells["metric"] == "accuracy"]
+    base = cells[cells["row"] == reference].set_index("column")["printed"]
+    rows = []
+    for cell in cells[cells["row"] != reference].to_dict("records"):
+        noise = seed_noise(cell["column"].split()[0].lower(), cell["testbed"])
+        difference = round(cell["printed"] - base[cell["column"]], 2)
+        rows.append((item, cell["row"], cell["column"], reference, difference, 100 * noise.sd, noise.source))
+    columns = ["item", "row", "column", "against", "difference", "seed_sd", "noise"]
+    return pd.DataFrame(rows, columns=columns).dropna(subset="seed_sd").reset_index(drop=True)
+
+
 def seed_noise(task: str, testbed: str) -> SeedNoise:
     """Published spread over seeds of BERT-base fine-tuned on `task`, in accuracy on `testbed`.
 

@@ -21,7 +21,7 @@ from robust_lib.report.figures import (
     sparsity_figure,
     stage_one_figure,
 )
-from robust_lib.report.layout import Claims, Disagreements, Table, disagreements
+from robust_lib.report.layout import Claims, Disagreements, Table, disagreements, extremes
 from robust_lib.report.outputs import save
 from robust_lib.report.robustness import Row, pruning_rows, robustness_table
 from robust_lib.report.scorecard import (
@@ -29,6 +29,7 @@ from robust_lib.report.scorecard import (
     CLAIM_VERDICTS,
     KEYS,
     MARKS,
+    OURS,
     Record,
     Scale,
     ScorecardError,
@@ -46,6 +47,7 @@ __all__ = [
     "CLAIM_VERDICTS",
     "KEYS",
     "MARKS",
+    "OURS",
     "Checks",
     "Claims",
     "Disagreements",
@@ -61,6 +63,7 @@ __all__ = [
     "difficulty_figure",
     "disagreements",
     "easy_hard_figure",
+    "extremes",
     "id_ood_figure",
     "mitigation_figure",
     "pruning_rows",

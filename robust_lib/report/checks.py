@@ -1,15 +1,19 @@
 """The claims of a paper, measured on profiles and held against a boundary, one line of a notebook each."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import pandas as pd
 
 from robust_lib import compare
 from robust_lib.compare import Interval, Profile, ProfileKey
 from robust_lib.report.layout import Claims
-from robust_lib.report.scorecard import Record, Scale, claim
+from robust_lib.report.scorecard import CLAIM_VERDICTS, OURS, Record, Scale, claim
 
 Keys = ProfileKey | Sequence[ProfileKey]
+AT_CHANCE = ", which is at chance OOD"
 
 
 @dataclass
@@ -19,12 +23,17 @@ class Checks:
     A model is named by its key (task, method, sparsity), several by a list, of which the mean is taken; `names` are
     readable names of methods. Each check takes the claim's boundary (`above` or `below`, see `claim_verdict`) and the
     printed value, if any. Differences are in percentage points, paired by item and seed.
+
+    A check against a method in `ours`, controls that the paper has not, is no verdict on the paper's own comparison
+    and carries OURS behind its item. Where a reference's OOD accuracy cannot be told from chance it has nothing to
+    lose OOD: a loss or a relative bias against it "cannot be told", whatever the interval.
     """
 
     paper: int
     profiles: Mapping[ProfileKey, Profile]
     scale: Scale
     names: Mapping[str, str] = field(default_factory=dict)
+    ours: Collection[str] = ()
     records: list[Record] = field(default_factory=list)
 
     @property
@@ -32,11 +41,25 @@ class Checks:
         """All checks so far."""
         return Claims(tuple(sorted(self.records, key=lambda entry: str(entry["item"]))))
 
-    def add(self, item: str, row: str, quantity: str, ours: Interval, **boundary: Any) -> None:
-        """A check on any quantity; item as in the paper's claims, without the word: "3.5-a"."""
-        self.records.append(
-            claim(self.paper, f"claim {item}", row, quantity, ours, scale=self.scale, **boundary)
+    @property
+    def survival(self) -> pd.DataFrame:
+        """How many checks of each claim hold, do not, cannot be told: as the paper compares, and with our controls."""
+        rows: dict[str, Counter[str]] = {}
+        for entry in self.claims.records:
+            name = entry["item"].removeprefix("claim ")
+            group = "our controls" if name.endswith(OURS) else "the paper"
+            rows.setdefault(name.removesuffix(OURS), Counter())[f"{group}: {entry['verdict']}"] += 1
+        groups = [f"{group}: {one}" for group in ("the paper", "our controls") for one in CLAIM_VERDICTS]
+        return pd.DataFrame(
+            [{"claim": name} | {group: count[group] for group in groups} for name, count in rows.items()]
         )
+
+    def add(
+        self, item: str, row: str, quantity: str, value: Interval, *, told: bool = True, **boundary: Any
+    ) -> None:
+        """A check on any quantity; item as in the paper's claims, as "3.5-a". `told` False: it cannot be told."""
+        entry = claim(self.paper, f"claim {item}", row, quantity, value, scale=self.scale, **boundary)
+        self.records.append(entry if told else entry | {"verdict": "cannot be told"})
 
     def dev(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
         """In-distribution accuracy of the model less that of the other."""
@@ -54,14 +77,16 @@ class Checks:
         """Accuracy on a slice of the in-distribution test bed, hard or easy."""
         arms = (self.profiles[key].slices[name] for key in (model, other))
         ours = compare.difference(*arms).times(100)
-        self.add(item, self.named(model), f"{name}, points above {self.label(other)}", ours, **boundary)
+        quantity = f"{name}, points above {self.label(other)}"
+        self.add(self._item(item, [other]), self.named(model), quantity, ours, **boundary)
 
     def f_bias(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
         """F_bias of the model against the other."""
         models, others = _several(model), _several(other)
         pairs = [(self.profiles[one], self.profiles[two]) for one, two in zip(models, others, strict=True)]
         ours = compare.f_bias(pairs)
-        self.add(item, self.named(model), f"F_bias against {self.label(others[0])}", ours, **boundary)
+        quantity, told = self._lossless(f"F_bias against {self.label(others[0])}", others)
+        self.add(self._item(item, others), self.named(model), quantity, ours, told=told, **boundary)
 
     def less_biased(self, item: str, model: Keys, other: Keys, reference: Keys, **boundary: Any) -> None:
         """By how many percent the model's F_bias against the reference is below the other's."""
@@ -72,7 +97,16 @@ class Checks:
         ]
         ours = compare.f_bias_reduction(*pairs).times(100)
         names = ", ".join(dict.fromkeys(map(self.label, _several(other))))
-        self.add(item, self.named(model), f"percent lower F_bias than {names}", ours, **boundary)
+        quantity, told = self._lossless(f"percent lower F_bias than {names}", _several(reference))
+        self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
+
+    def at_chance(self, key: ProfileKey) -> bool:
+        """Whether the interval of the model's OOD accuracy holds that of an even guess."""
+        profile = self.profiles[key]
+        if not profile.ood:
+            return False
+        found = compare.ood_accuracy(profile)
+        return found.low <= profile.chance <= found.high
 
     def named(self, model: Keys) -> str:
         """Task and model as a row of the claims: "MNLI pruned 40%", "average of 3: RMC"."""
@@ -98,8 +132,19 @@ class Checks:
     ) -> None:
         first, second = ([self.profiles[key] for key in _several(keys)] for keys in (model, other))
         ours = compare.contrast(first, second, of).times(100)
-        names = ", ".join(dict.fromkeys(map(self.label, _several(other))))
-        self.add(item, self.named(model), f"{where}, points above {names}", ours, **boundary)
+        names, told = ", ".join(dict.fromkeys(map(self.label, _several(other)))), True
+        if of == "gap" or (of == "ood" and "below" in boundary):
+            names, told = self._lossless(names, _several(other))
+        quantity = f"{where}, points above {names}"
+        self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
+
+    def _item(self, item: str, others: Sequence[ProfileKey]) -> str:
+        return f"{item}{OURS}" if any(method in self.ours for _, method, _ in others) else item
+
+    def _lossless(self, quantity: str, references: Sequence[ProfileKey]) -> tuple[str, bool]:
+        """The quantity, with a remark where a reference is at chance OOD, and whether a loss against it can be told."""
+        told = not any(self.at_chance(key) for key in references)
+        return (quantity if told else quantity + AT_CHANCE), told
 
 
 def _several(keys: Keys) -> list[ProfileKey]:

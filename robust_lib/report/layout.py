@@ -10,7 +10,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from robust_lib import published
-from robust_lib.report.scorecard import CELL_VERDICTS, MARKS, Record
+from robust_lib.report.scorecard import CELL_VERDICTS, MARKS, OURS, Record
 
 UNITS = {  # unit: how a reader is told, format of ours, format of the printed
     "million": ("#Param in millions", ".3g", "g"),
@@ -179,7 +179,8 @@ class Claims:
         before = None
         for entry in self.records:
             name = (entry["paper"], entry["item"])
-            told = ("", "") if name == before else (entry["item"].removeprefix("claim "), texts.get(name, ""))
+            text = "the same, against our controls" if entry["item"].endswith(OURS) else texts.get(name, "")
+            told = ("", "") if name == before else (entry["item"].removeprefix("claim "), text)
             verdict = f"{MARKS[entry['verdict']]} {entry['verdict']}"
             rows.append((*told, entry["row"], entry["column"], _ours(entry, ".3g"), verdict))
             before = name
@@ -276,3 +277,14 @@ def _identifier(title: str) -> str:
 
 def _subscript(title: str) -> str:
     return html.escape(title).replace("F_bias", "F<sub>bias</sub>")
+
+
+def extremes(variances: pd.DataFrame, examples: pd.DataFrame, *, count: int = 10) -> pd.DataFrame:
+    """The easiest and the hardest examples, by the variance of their losses: their texts, gold label and variance.
+
+    `variances` has id, gold and variance; `examples` the texts, indexed by id.
+    """
+    table = variances.set_index("id").join(examples).sort_values("variance", kind="stable")
+    ends = {"easiest": table.head(count), "hardest": table.tail(count)[::-1]}
+    both = pd.concat(ends, names=["end", "id"])
+    return both[[*examples.columns, "gold", "variance"]].round(4)

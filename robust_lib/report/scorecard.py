@@ -4,7 +4,8 @@ A *record* is one printed cell, or one claim, beside what we measured. `scorecar
 records, each with exactly these keys, in this order:
 
     paper     1 to 4
-    item      "Table 1", "Figure 3", "Section 3.5", or "claim 3.5-a"
+    item      "Table 1", "Figure 3", "Section 3.5", or "claim 3.5-a"; "claim 3.5-a, our controls" where the claim is
+              asked against a control that the paper has not, as a dense model of as many steps
     row       row of the paper's table ("40%"); for a claim, what it was measured on
     column    column of the paper's table ("MNLI HANS"); for a claim, the quantity
     printed   number the paper prints, in its unit (84.2 is percent); null for a claim without a number
@@ -42,6 +43,7 @@ KEYS = (
 )  # fmt: skip
 CELL_VERDICTS = ("reproduced", "differs", "not comparable at this scale")
 CLAIM_VERDICTS = ("holds", "does not hold", "cannot be told")
+OURS = ", our controls"  # behind the item of a claim that is asked against a control the paper has not
 MARKS = dict(zip((*CELL_VERDICTS, *CLAIM_VERDICTS), "✓≠~✓✗?", strict=True))
 
 
@@ -199,12 +201,19 @@ def summary(path: Path) -> str:
 
 def _tally(name: str, records: Sequence[Record]) -> list[str]:
     lines = []
-    for kind, verdicts in (("cells", CELL_VERDICTS), ("claims", CLAIM_VERDICTS)):
-        counts = Counter(entry["verdict"] for entry in records if entry["verdict"] in verdicts)
+    kinds = {"cells": CELL_VERDICTS, "claims": CLAIM_VERDICTS, "claims, our controls": CLAIM_VERDICTS}
+    for kind, verdicts in kinds.items():
+        counts = Counter(entry["verdict"] for entry in records if _kind(entry) == kind)
         if counts:
             told = ", ".join(f"{counts[one]} {one}" for one in verdicts if counts[one])
             lines.append(f"  {name:<8} {counts.total():>4} {kind:<6}  {told}")
     return lines
+
+
+def _kind(entry: Record) -> str:
+    if not str(entry["item"]).startswith("claim "):
+        return "cells"
+    return "claims, our controls" if str(entry["item"]).endswith(OURS) else "claims"
 
 
 def _check(entry: Any) -> None:
