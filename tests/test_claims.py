@@ -1,0 +1,117 @@
+"""The boundaries that notebooks 01 to 03 hold claims against are met by the numbers of the paper that makes them.
+
+A boundary the paper itself misses would refute it by wording. Numbers are the printed ones; their rounding is allowed.
+"""
+
+from collections.abc import Iterator
+
+import pytest
+
+from robust_lib import metrics, published
+
+PRINTED = {n: published.table(1, f"Table {n}").set_index(["row", "column"])["printed"] for n in range(1, 7)}
+OOD = {"mnli": ["HANS"], "fever": ["Sym1", "Sym2"], "qqp": ["paws_wiki", "paws_qqp"]}
+SIZES = {"mnli": [30_000], "fever": [717, 712], "qqp": [8_000, 677]}
+TABLE_1, SMALL = ("20%", "40%", "60%", "70%"), ("DistilBERT", "MiniLM", "Truncated-l6", "Pretrained-l6")
+NAMES = ("Vanilla", "Distil", "Smooth", "Focal", "JTT", "RMC")
+ROUNDING = 0.1
+
+
+def dev(table: int, row: str, task: str) -> float:
+    return float(PRINTED[table][row, f"{task.upper()} DEV"])
+
+
+def ood(table: int, row: str, task: str) -> float:
+    values = [PRINTED[table][row, f"{task.upper()} {bed}"] for bed in OOD[task]]
+    return float(metrics.pooled(values, SIZES[task], metrics.POOL[task]))
+
+
+def bias(table: int, row: str, task: str) -> float:
+    return float(PRINTED[table][row, f"{task.upper()} F_bias"])
+
+
+def mean(values: Iterator[float]) -> float:
+    listed = list(values)
+    return sum(listed) / len(listed)
+
+
+def checks() -> Iterator[tuple[str, str, float, float, float]]:
+    """Claim, where, quantity, and the open range it has to lie in."""
+    never = float("inf")
+    for task in OOD:
+        for row in TABLE_1:
+            lower = dev(1, row, task) - dev(1, "BERT-base", task)
+            lost = ood(1, row, task) - ood(1, "BERT-base", task)
+            yield "3.5-f", f"{task} {row}", bias(1, row, task), 1, never
+            if row != "70%":
+                yield "3.5-a", f"{task} {row}", lower, -1, never
+                yield "3.5-c", f"{task} {row}", lost, -never, 0
+            else:
+                yield "3.5-e", f"{task} DEV", lower, -never, 0
+                yield "3.5-e", f"{task} OOD", lost, -never, 0
+                yield "3.5-h", task, lost - lower, -never, 0
+        yield "3.5-d", task, ood(1, "70%", task) - ood(1, "20%", task), -never, 0
+        for row in SMALL[:2]:
+            yield "3.5-j", f"{task} {row}", bias(2, row, task), 1, never
+            if task != "qqp":
+                yield "E-a", f"{task} {row}", ood(2, "Pretrained-l6", task) - ood(2, row, task), 0, never
+    yield "3.5-d", "HANS at 70 %", ood(1, "70%", "mnli"), -never, 55
+    for row in SMALL[:2]:
+        drops = [of(2, row, "mnli") - of(2, "BERT-base", "mnli") for of in (ood, dev)]
+        yield "3.5-i", row, drops[0] - drops[1], -never, 0
+    for item, tasks in (("3.5-k", list(OOD)), ("E-c", ["mnli"]), ("E-c", ["fever"])):
+        distilled, plain = (
+            mean(bias(2, row, task) for task in tasks for row in rows) for rows in (SMALL[:2], SMALL[2:])
+        )
+        yield item, ", ".join(tasks), distilled - plain, 0, never
+    for version in ("v1", "v2", "v3"):
+        row = f"BERT-116heads-{version}"
+        yield "3.5-l", version, ood(3, row, "mnli") - ood(3, "BERT-base", "mnli"), -never, 0
+        yield "3.5-m", version, bias(3, row, "mnli"), 1, never
+    yield from mitigation()
+
+
+def mitigation() -> Iterator[tuple[str, str, float, float, float]]:
+    never = float("inf")
+    rows = {4: {name: f"40% – {name}" for name in NAMES}, 5: {name: f"MiniLM – {name}" for name in NAMES}}
+
+    def average(table: int, name: str) -> float:
+        return mean(ood(table, rows[table][name], task) for task in OOD)
+
+    yield "6.3-a", "Distil", average(4, "Distil") - average(4, "Vanilla"), 0, 2
+    for other in ("Vanilla", "Distil"):
+        yield "6.3-b", other, average(4, "Smooth") - average(4, other), 0, never
+    for other in NAMES[:-1]:
+        yield "6.3-c", other, average(4, "RMC") - average(4, other), 0, never
+        yield "6.3-g", other, average(5, "RMC") - average(5, other), 0, never
+    for task in OOD:
+        for table in (4, 5):
+            rmc, vanilla = rows[table]["RMC"], rows[table]["Vanilla"]
+            yield (
+                "7-a",
+                f"{task}, table {table}, DEV",
+                dev(table, rmc, task) - dev(table, vanilla, task),
+                -1,
+                never,
+            )
+            yield (
+                "7-a",
+                f"{task}, table {table}, OOD",
+                ood(table, rmc, task) - ood(table, vanilla, task),
+                0,
+                never,
+            )
+    for row in ("MiniLM", "40%"):
+        for item, column, sign in (("6.4-a", "Hard (H)", 1), ("6.4-b", "Gap (E-H)", -1)):
+            values = [PRINTED[6][f"{row}–{name}", f"MNLI {column}"] for name in ("RMC", "Vanilla")]
+            yield item, row, sign * float(values[0] - values[1]), 0, never
+
+
+@pytest.mark.parametrize(
+    ("item", "where", "value", "low", "high"), list(checks()), ids=lambda x: x if isinstance(x, str) else ""
+)
+def test_the_papers_own_number_lies_on_the_claimed_side(
+    item: str, where: str, value: float, low: float, high: float
+) -> None:
+    assert low - ROUNDING <= value <= high + ROUNDING
+    assert item in set(published.claims(1)["item"].str.removeprefix("claim "))
