@@ -311,8 +311,9 @@ needed = [
 ]
 power = power.assign(seeds_needed=pd.array(needed, dtype="Int64"))
 power["three_runs_resolve_it"] = power["seeds_needed"].le(3).fillna(False).map({True: "yes", False: "no"})
-report.save(run.directory, {"table_power": power.round(2)}, about=run.record)
-power.round(2)
+power = power.drop(columns="noise").round(2)
+report.save(run.directory, {"table_power": power}, about=run.record)
+power
 
 # %%
 counts, known = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100), power[power["testbed"].str.startswith("MNLI")]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+import re
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -748,7 +749,9 @@ def test_a_manifest_names_folders_without_where_they_lay(tmp_path: Path) -> None
 
 @pytest.fixture
 def checks(profiles: Mapping[compare.ProfileKey, compare.Profile]) -> report.Checks:
-    return report.Checks(1, profiles, "micro", {"dense": "BERT-base", "control": "dense control"})
+    # So few items cannot be told from an even guess; these are not to be.
+    known = {key: replace(profile, chance=0.1) for key, profile in profiles.items()}
+    return report.Checks(1, known, "micro", {"dense": "BERT-base", "control": "dense control"})
 
 
 DENSE, PRUNED = ("mnli", "dense", 0.0), ("mnli", "pruned", 0.7)
@@ -771,15 +774,15 @@ def test_each_check_holds_its_own_difference_against_the_boundary(
     dev, ood = rate(model.id) - rate(other.id), rate(model.ood[0]) - rate(other.ood[0])
     bias = compare.f_bias([(model, other)]).value
     expected = {
-        "claim 3.5-a": ("DEV, points above BERT-base", dev),
-        "claim 3.5-c": ("OOD, points above BERT-base", ood),
-        "claim 3.5-h": ("OOD less DEV, points above BERT-base", ood - dev),
+        "claim 3.5-a": ("DEV, points above BERT-base (claimed > -1)", dev),
+        "claim 3.5-c": ("OOD, points above BERT-base (claimed < 0)", ood),
+        "claim 3.5-h": ("OOD less DEV, points above BERT-base (claimed < 0)", ood - dev),
         "claim 6.4-a": (
-            "hard, points above BERT-base",
+            "hard, points above BERT-base (claimed > 0)",
             rate(model.slices["hard"]) - rate(other.slices["hard"]),
         ),
-        "claim 3.5-f": ("F_bias against BERT-base", bias),
-        "claim 6.3-d": ("percent lower F_bias than pruned 70%", 100 * (1 - 1 / bias)),
+        "claim 3.5-f": ("F_bias against BERT-base (claimed > 1)", bias),
+        "claim 6.3-d": ("percent lower F_bias than pruned 70% (claimed > 0)", 100 * (1 - 1 / bias)),
     }
     found = {entry["item"]: (entry["column"], entry["ours"]) for entry in checks.records}
     assert found.keys() == expected.keys()
@@ -796,8 +799,45 @@ def test_several_models_are_averaged_and_claims_come_in_order(checks: report.Che
     checks.ood("6.3-a", [(t, "pruned", 0.2) for t in tasks], [(t, "dense", 0.0) for t in tasks], above=0)
     *each, mean = checks.records
     assert mean["ours"] == pytest.approx(np.mean([entry["ours"] for entry in each]))
-    assert (mean["row"], mean["column"]) == ("average of 3: pruned 20%", "OOD, points above BERT-base")
+    assert (mean["row"], mean["column"]) == (
+        "average of 3: pruned 20%",
+        "OOD, points above BERT-base (claimed > 0)",
+    )
     assert [entry["item"] for entry in checks.claims.records] == ["claim 6.3-a"] + ["claim 6.3-c"] * 3
+
+
+def test_checks_against_our_controls_stand_apart_and_are_counted_apart(
+    checks: report.Checks, tmp_path: Path
+) -> None:
+    checks.ours = {"control"}
+    checks.dev("3.5-a", ("mnli", "pruned", 0.2), DENSE, above=-1)
+    checks.dev("3.5-a", ("mnli", "pruned", 0.2), ("mnli", "control", 0.2), above=-1)
+    assert [entry["item"] for entry in checks.records] == ["claim 3.5-a", f"claim 3.5-a{report.OURS}"]
+    counts = checks.survival.set_index("claim").loc["3.5-a"]
+    assert counts.filter(like="the paper: ").sum() == counts.filter(like="our controls: ").sum() == 1
+    report.score(tmp_path / "scorecard.json", checks.records)
+    assert re.findall(r"1 (claims.*?)  ", report.summary(tmp_path / "scorecard.json")) == [
+        "claims", "claims, our controls",
+    ]  # fmt: skip
+
+
+def test_a_loss_against_a_model_at_chance_cannot_be_told(
+    profiles: Mapping[compare.ProfileKey, compare.Profile],
+) -> None:
+    hans = profiles[DENSE].ood[0]
+    guessed = replace(
+        hans, values=np.broadcast_to(np.arange(len(hans.ids)) % 2, hans.values.shape[:2])[..., None]
+    )
+    dense = replace(profiles[DENSE], ood=(guessed,))
+    checks = report.Checks(1, {**profiles, DENSE: dense}, "micro", {"dense": "BERT-base"})
+    assert checks.at_chance(DENSE)
+    checks.f_bias("3.5-f", PRUNED, DENSE, above=1)
+    checks.lost("3.5-h", PRUNED, DENSE, below=0)
+    checks.ood("3.5-c", PRUNED, DENSE, below=0)
+    assert {entry["verdict"] for entry in checks.records} == {"cannot be told"}
+    assert all(", which is at chance OOD" in entry["column"] for entry in checks.records)
+    checks.ood("6.3-c", PRUNED, DENSE, above=0)  # a gain over chance can be told
+    assert "chance" not in checks.records[-1]["column"]
 
 
 def test_a_check_wants_exactly_one_boundary(checks: report.Checks) -> None:

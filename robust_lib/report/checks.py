@@ -55,10 +55,21 @@ class Checks:
         )
 
     def add(
-        self, item: str, row: str, quantity: str, value: Interval, *, told: bool = True, **boundary: Any
+        self,
+        item: str,
+        row: str,
+        quantity: str,
+        value: Interval,
+        *,
+        above: float | None = None,
+        below: float | None = None,
+        printed: float | None = None,
+        told: bool = True,
     ) -> None:
         """A check on any quantity; item as in the paper's claims, as "3.5-a". `told` False: it cannot be told."""
-        entry = claim(self.paper, f"claim {item}", row, quantity, value, scale=self.scale, **boundary)
+        limits: dict[str, Any] = {"scale": self.scale, "above": above, "below": below, "printed": printed}
+        side = f"> {above:.3g}" if above is not None else f"< {below or 0:.3g}"
+        entry = claim(self.paper, f"claim {item}", row, f"{quantity} (claimed {side})", value, **limits)
         self.records.append(entry if told else entry | {"verdict": "cannot be told"})
 
     def dev(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
