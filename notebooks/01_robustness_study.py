@@ -253,25 +253,22 @@ table
 # %%
 if "mnli" in p.tasks:
     depth, wide = rankings["v1", "per_sample", p.seeds[0]][["layer", "head"]].max() + 1
-    counts = {
-        f"heads {name}": depth * wide - round(share * depth * wide) for name, (_, share) in shares.items()
-    }
-    kept = {(method, 0.0): count for method, count in counts.items()}
-    kept |= {("dense", 0.0): depth * wide, ("heads control", 0.0): depth * wide}
-    rows = [report.Row("BERT-base", "dense", 0.0), report.Row("dense control", "heads control", 0.0)]
-    rows += [
-        report.Row(f"BERT-116heads-{v}", f"heads {v}", 0.0, ("heads control", 0.0))
-        for v in shares
-        if v[0] == "v"
-    ]
-    rows += [
-        report.Row(
-            f"{100 * p.more_heads:g}% of the heads removed", "heads more heads", 0.0, ("heads control", 0.0)
-        )
-    ]
-    inference = {key: profile for key, profile in found.items() if key[0] == "mnli"}
+    removed = {f"heads {name}": round(share * depth * wide) for name, (_, share) in shares.items()}
+    removed |= {"dense": 0, "heads control": 0}
+    kept = {(method, 0.0): depth * wide - count for method, count in removed.items()}
+    one = methods.head_millions(encoder, labels)
+    left |= {(method, 0.0): whole - one * count for method, count in removed.items()}
+    control = ("heads control", 0.0)
+    rows = [report.Row("BERT-base", "dense", 0.0), report.Row("dense control", *control)]
+    versions = [name for name in shares if name[0] == "v"]
+    rows += [report.Row(f"BERT-116heads-{version}", f"heads {version}", 0.0, control) for version in versions]
+    rows += [report.Row(f"{100 * p.more_heads:g}% of the heads removed", "heads more heads", 0.0, control)]
+    inference, exact = (
+        {key: found[key] for key in found if key[0] == "mnli"},
+        {"Attention heads": kept, "#Param": left},
+    )
     table = report.robustness_table(
-        inference, rows, printed=published.table(1, "Table 3"), exact={"Attention heads": kept}, **look
+        inference, rows, printed=published.table(1, "Table 3"), exact=exact, **look
     )
     report.save(run.directory, {"table_3": table}, about=run.record)
     display(table)

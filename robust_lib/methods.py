@@ -241,6 +241,14 @@ def millions(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, flo
     return sum(models.parameter_counts(model).values()) / 1e6, matrices / 1e6
 
 
+def head_millions(encoder: models.Encoder, labels: Sequence[str]) -> float:
+    """Millions of parameters that go with one attention head."""
+    model = encoder.classifier(labels, seed=0)
+    whole = model.num_parameters()
+    heads.remove(model, {0: [0]})
+    return (whole - model.num_parameters()) / 1e6
+
+
 def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, float]:
     """Size of the encoder's classifier in megabytes, in fp32 and after 8-bit quantisation."""
     model = encoder.classifier(labels, seed=0)
