@@ -1,4 +1,4 @@
-"""Inference of compressed models at BERT-base shapes, interleaved with the dense model: heads removed, 8-bit, truncated.
+"""Inference of compressed models at BERT-base shapes, interleaved with the dense model: heads, 8-bit, truncated.
 
 A model with 28 of 144 heads masked is timed beside the one with them removed: masking saves nothing.
 """
