@@ -203,7 +203,7 @@ def test_alpha_is_the_one_of_the_smallest_relative_gap_among_the_accurate():
     candidates = {
         "0.2": answers(1, 1, 1, 1, 1, 1, 0, 0),  # easy 4 of 4, hard 2 of 4
         "0.5": answers(1, 1, 1, 0, 1, 1, 1, 0),  # 3 and 3: no gap, as accurate
-        "0.8": answers(0, 0, 0, 0, 1, 1, 1, 1),  # 0 and 4: the gap is closed by losing the easy ones
+        "0.8": answers(1, 0, 0, 0, 1, 1, 1, 1),  # 1 and 4: the gap is closed by losing the easy ones
     }
 
     def chosen(easy_share=0.5, **candidates):
@@ -211,9 +211,9 @@ def test_alpha_is_the_one_of_the_smallest_relative_gap_among_the_accurate():
         return methods.chosen_alpha(gaps=table)
 
     table = methods.easy_and_hard(candidates=candidates, variances=variances, easy_share=0.5)
-    assert table["easy"].tolist() == [1.0, 0.75, 0.0]
+    assert table["easy"].tolist() == [1.0, 0.75, 0.25]
     assert table["hard"].tolist() == [0.5, 0.75, 1.0]
-    assert table["gap"].tolist()[:2] == [0.5, 0.0]
+    assert table["gap"].tolist() == [0.5, 0.0, -3.0]
     assert chosen(**candidates) == 0.5
     assert chosen(0.25, **candidates) == 0.2  # of equals, the first
     assert chosen(**{name: candidates[name] for name in ("0.2", "0.8")}) == 0.2
