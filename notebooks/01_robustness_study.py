@@ -16,7 +16,7 @@
 # # 01 Robustness study: pruned, distilled and small models
 #
 # Paper 1, *Robustness Challenges in Model Distillation and Pruning for Natural Language Understanding*, section 3. Rebuilds
-# **Tables 1, 2 and 3** and the claims of section 3.5 and appendix E; adds 8-bit models, which its limitations section misses.
+# **Tables 1, 2 and 3** and the claims of section 3.5 and appendix E; adds 8-bit models, which its limitations section asks for.
 #
 # The claim in one sentence: *compressed models keep their accuracy in distribution and lose it out of distribution.*
 #
@@ -135,8 +135,8 @@ for (task, seed), split in splits.items():
         rankings["v1", "batch_gradient", seed] = ranking(dense, split, p.head_versions[0], "batch_gradient")
 
 # %% [markdown]
-# 8-bit models: weights and activations of every linear layer quantised after training, integer arithmetic, on the CPU. Here
-# of BERT-base and of the pruned models.
+# 8-bit models are made of BERT-base and of the pruned ones: weights and activations of every linear layer quantised after
+# training, integer arithmetic, on the CPU.
 
 # %% tags=["units"]
 beds = data.beds(p.tasks)
@@ -215,6 +215,7 @@ table
 # ## In distribution against out of distribution
 #
 # The claim is that pruning moves a model down more than left. The dense control shows where as many further steps alone take it.
+# Numbers in the points are percent of weights removed (of the pruned model, for a control), crosses 95 % intervals.
 
 # %%
 located = compare.points(
@@ -282,7 +283,7 @@ if "mnli" in p.tasks:
     lowest = {
         name: set(column.nsmallest(round(p.head_share * len(column))).index) for name, column in frame.items()
     }
-    agreement = frame.corr(method="spearman").round(2).rename_axis("rho and shared removed heads")
+    agreement = frame.corr(method="spearman").round(2).rename_axis("Spearman's rho, first seed")
     reference = "v1, per_sample"
     agreement["removed heads shared with v1"] = [len(lowest[name] & lowest[reference]) for name in frame]
     report.save(run.directory, {"head_rankings": agreement.reset_index()}, about=run.record)
@@ -329,7 +330,7 @@ figure
 # a point lower, "drops" and "suffers" is any loss, "random guessing" at most five points above chance: boundaries that the
 # paper's own numbers meet. "Holds": the whole interval lies on the claimed side. "Cannot be told": it spans the boundary; or
 # there is one seed, and a claim about a method cannot rest on one training; or it is about a loss OOD against a model that is
-# at chance there already. Of a hundred intervals of 95 % some miss: read claims by the row, not by the single check.
+# no better than chance there already (on PAWS no model here is). Of a hundred intervals of 95 % some miss: read claims by the row, not by the single check.
 
 # %%
 named = {"dense": "BERT-base", "control": "dense control", "heads control": "dense control of the heads"}
@@ -439,7 +440,8 @@ checks.survival
 # %% [markdown]
 # ## Where the paper contradicts itself
 #
-# Printed numbers of this section that do not follow from the paper's own other numbers; marked with a dagger in the tables.
+# Printed numbers of this section that do not follow from the paper's own other numbers, beyond rounding; marked with a dagger in the
+# tables.
 
 # %%
 for item in ("Table 1", "Table 2", "Section 3.5"):

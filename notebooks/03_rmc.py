@@ -138,12 +138,12 @@ for (task, seed), split in splits.items():
 
 
 # %% tags=["units"]
-def mitigations(task, seed, alpha):
+def mitigations(task, seed, alpha, teacher="dense"):
     """Name: objective and what it needs to know of the training examples."""
-    split, dense = splits[task, seed], trained[task, "dense", 0.0, seed]
+    split, sparsity = splits[task, seed], 0.0 if teacher == "dense" else p.sparsity
     short = train.Recipe(**p.recipe | {"epochs": p.jtt_epochs})
     first = runs.unit(methods.finetuned, encoder=encoder, split=split, recipe=short, seed=seed)
-    taught = {"teacher": seen(dense, split), "weight": p.weight}
+    taught = {"teacher": seen(trained[task, teacher, sparsity, seed], split), "weight": p.weight}
     return {
         "vanilla": (objectives.vanilla, {}),
         "distil": (objectives.distil, taught),
@@ -179,8 +179,42 @@ for task in p.tasks:
     chosen[task] = runs.unit(methods.chosen_alpha, gaps=gaps[task])
 
 # %% [markdown]
-# Every method then trains both families: pruning to the sparsity of Table 4 (with `stepwise` the dense start too is trained with
-# the method's objective) and the distilled encoder of Table 5.
+# The distilled encoder of Table 5 is fine-tuned with every method. BERT-base, trained for as many steps, is its teacher.
+
+# %% tags=["units"]
+for (task, seed), split in splits.items():
+    for name, (objective, given) in mitigations(task, seed, p.alpha.get(task, chosen[task])).items():
+        trained[task, f"MiniLM {name}", 0.0, seed] = runs.unit(
+            methods.finetuned,
+            encoder=student,
+            split=split,
+            recipe=recipe,
+            seed=seed,
+            objective=objective,
+            given=given,
+        )
+
+# %% [markdown]
+# So is BERT-base pruned, to the sparsity of Table 4. With `stepwise` the dense start too is trained with the method's objective, and the
+# teacher is the dense control, trained for as many steps as its student: one that stopped earlier would hold it back. On inference
+# RMC goes on to all sparsities, for Figure 3.
+
+# %% tags=["units"]
+for (task, seed), split in splits.items():
+    teacher = "control" if p.schedule == "stepwise" else "dense"
+    methods_here = mitigations(task, seed, p.alpha.get(task, chosen[task]), teacher)
+    for name in ("distil", "smooth", "focal", "jtt", "rmc"):  # stage one has the vanilla ones
+        objective, given = methods_here[name]
+        fixed = dict(encoder=encoder, split=split, seed=seed, objective=objective, given=given)
+        start = runs.unit(methods.finetuned, recipe=recipe, **fixed)
+        trained |= {(task, "dense rmc", 0.0, seed): start} if name == "rmc" else {}
+        drawn = (task, name) == ("mnli", "rmc")
+        levels = [sparsity for sparsity in p.sparsities if drawn or sparsity <= p.sparsity]
+        chain = methods.pruning_chain(
+            start=start, sparsities=levels, schedule=p.schedule, recipe=pruning, **fixed
+        )
+        shown = levels if drawn else [p.sparsity]
+        trained |= {(task, name, sparsity, seed): chain[sparsity] for sparsity in shown}
 
 # %% tags=["units"]
 for (task, seed), split in splits.items():
@@ -248,7 +282,8 @@ extremes
 # %% [markdown]
 # ## The choice of $\alpha$
 #
-# The rule of section 6.1 at work. The paper took 0.5, 0.3 and 0.2 for MNLI, FEVER and QQP; its candidates are not printed.
+# The rule of section 6.1 at work, one training for each candidate: differences between gaps of a few thousandths are noise. The
+# paper's candidates are not printed.
 
 # %%
 theirs = published.table(1, "Section 6.1").set_index("row")["printed"]
@@ -275,7 +310,7 @@ spread = pd.concat(
 figure = report.difficulty_figure(spread)
 at_floor = spread["difficulty"] < spread["alpha"] + 0.05 * (1 - spread["alpha"])
 summary = spread.assign(at_floor=at_floor).groupby("task", sort=False).agg(
-    alpha=("alpha", "first"), median=("difficulty", "median"), share_within_5_percent_of_alpha=("at_floor", "mean")
+    alpha=("alpha", "first"), median=("difficulty", "median"), in_the_lowest_5_percent_of_the_range=("at_floor", "mean")
 ).round(4).reset_index()  # fmt: skip
 report.save(run.directory, {"difficulty": figure, "table_difficulty": summary}, about=run.record)
 display(summary)
@@ -284,7 +319,8 @@ figure
 # %% [markdown]
 # ## Table 4: pruning with each method
 #
-# $F_\mathrm{bias}$ twice, as in `01_robustness_study`: against BERT-base, and against the dense control of as many steps. The rows below the paper's
+# $F_\mathrm{bias}$ is the relative loss from in to out of distribution over that of the model it is compared with, above 1 = more biased:
+# BERT-base, and in the last column of each task the dense control of as many steps. The rows below the paper's
 # are ours: BERT-base itself trained with RMC, and 8-bit models (quantised after training, in integer arithmetic on the CPU).
 
 # %%
@@ -374,7 +410,7 @@ if "mnli" in p.tasks:
 # %% [markdown]
 # ## Claims of sections 6.3, 6.4 and 7
 #
-# "Slightly" is more than nothing and less than two points; "closer to BERT-base than any other" is more accurate OOD than each, as
+# "Slightly" (6.3-a) is asked as any gain; "closer to BERT-base than any other" is more accurate OOD than each, as
 # long as none passes BERT-base; "not giving up" is no more than a point lower: boundaries that the paper's own numbers meet. RMC and
 # Vanilla train for as many steps, so these comparisons have their equal-training control built in (the five pruned models and
 # the teacher come on top, JTT's first model too). "Our controls" ask more: does RMC beat the dense model of as many steps, the
@@ -388,8 +424,7 @@ checks = report.Checks(1, found, p.scale, named, ours={"control", "dense rmc", "
 every = {name: [(task, name, p.sparsity) for task in p.tasks] for name in [*names, "control"]}
 small = {name: [(task, f"MiniLM {name}", 0.0) for task in p.tasks] for name in [*names, "smooth at alpha"]}
 base = [(task, "dense", 0.0) for task in p.tasks]
-for boundary in ({"above": 0}, {"below": 2}):
-    checks.ood("6.3-a", every["distil"], every["vanilla"], **boundary)
+checks.ood("6.3-a", every["distil"], every["vanilla"], above=0)
 for other in ("vanilla", "distil"):
     checks.ood("6.3-b", every["smooth"], every[other], above=0)
 for other in names[:-1]:
@@ -441,6 +476,7 @@ if "mnli" in p.tasks:
         )
         checks.add(item, checks.named(model), quantity, ours.times(100), above=0, printed=printed)
 report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
+display(checks.survival)
 checks.claims
 
 # %% [markdown]
@@ -457,6 +493,8 @@ for item in ("Table 4", "Table 5", "Table 6"):
 #   method; `cubic`, the paper scale's, is one fine-tuning from the pretrained encoder. The paper does not say.
 # - **Five sparsities.** The paper gives five in [0.2, 0.85]; 0.2, 0.4, 0.6, 0.7, 0.85 are the natural reading.
 # - **Temperature** of the distillation is 1; the paper has none. KL is from teacher to student, mean over the batch.
+# - **Teacher.** It trains for as many steps as its student: BERT-base for the distilled encoder, with `stepwise` the dense control for
+#   the pruned one. The paper fine-tunes all for five epochs.
 # - **Choice of $\alpha$.** What "relative robustness between the hard and easy subset" is, where the development set is cut
 #   and which candidates competed are not in the paper; ours are stated above. One choice per task, with the first seed and the
 #   distilled student, serves both families, as one $\alpha$ per task does in the paper.

@@ -95,7 +95,7 @@ def robustness_table(
             )
         return record(paper, item, cell.row, cell.column, value, cell.ours, scale, judged)
 
-    title = f"Paper {paper}, {item}: {protocol['caption']}"
+    title = f"Paper {paper}, {item}: {protocol['caption']} (in the paper)"
     return Table(title, tuple(map(told, cells)), _units(cells, printed), setting)
 
 

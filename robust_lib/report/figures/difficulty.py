@@ -100,10 +100,10 @@ def stage_one_figure(frame: pd.DataFrame, *, ceiling: float | None = None) -> Fi
         least = "≤ 1" if (cost == 1).any() else "1"
         axis.xaxis.set_major_formatter(FuncFormatter(lambda x, _: least if x == 1 else f"{x:g}"))
         axis.set_xlabel("training work (% of the full first stage)")
-        axis.set_ylabel("rank correlation with the full difficulty (Spearman's ρ)")
+        axis.set_ylabel("rank correlation with all five of another seed (ρ)")
         axis.margins(y=0.12)
         look.legend(figure, ncols=4)
-        look.levels(figure, axis, {} if ceiling is None else {"full, other seed": ceiling})
+        look.levels(figure, axis, {} if ceiling is None else {"all five": ceiling})
         colours = [CHEAPER[group][0] for group in frame["group"]]
         look.beside(figure, axis, cost.to_numpy(), frame, colours)
     return figure
@@ -131,7 +131,7 @@ def difficulty_figure(frame: pd.DataFrame) -> Figure:
             axis.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
             axis.set_xlim(alpha - 0.02 * (1 - alpha), 1 + 0.02 * (1 - alpha))
             axis.set_xlabel(f"difficulty d, from α = {alpha:g} (easiest) to 1")
-        axes[0].set_ylabel("training samples")
+        axes[0].set_ylabel("training samples of all seeds")
         axes[0].set_ylim(bottom=0.7)
         look.legend(figure)
     return figure

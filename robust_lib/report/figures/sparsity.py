@@ -80,7 +80,7 @@ def easy_hard_figure(points: pd.DataFrame, *, printed: pd.DataFrame | None = Non
         if printed is not None:
             gaps = printed[printed["metric"] == "easy_hard_gap"]
             sparsity = gaps["row"].str.removeprefix("sparsity ").astype(float)
-            look.hollow(right, 100 * sparsity, gaps["printed"], colour="black", marker="o", label="paper")
+            look.hollow(right, 100 * sparsity, gaps["printed"], colour="black", marker="o", label="paper (BERT-base)")
         for axis, unit in ((left, "accuracy (%)"), (right, "percentage points")):
             look.sparsities(axis)
             axis.set_ylabel(unit)
@@ -114,7 +114,7 @@ def mitigation_figure(
         if printed is not None:
             _printed_mitigation(left, printed, "accuracy", "hans/validation")
             _printed_mitigation(right, printed, "relative_bias", "")
-            look.hollow(left, [], [], colour=look.GREY, marker="o", label="paper")
+            look.hollow(left, [], [], colour=look.GREY, marker="o", label="paper (BERT-base)")
         left.set_ylabel("HANS accuracy (%)")
         right.set_ylabel("F$_\\mathrm{bias}$ against the dense model (ratio)")
         _within(right, points[points["quantity"] == "f_bias"])
