@@ -362,3 +362,19 @@ def test_more_than_there_is_cannot_be_drawn(tmp_path: Path) -> None:
 
 
 GOLDEN = [1, 6, 7, 8, 9, 20, 27, 29]
+
+
+def test_training_splits_are_drawn_by_seed_from_the_tasks_own_set_or_the_one_given() -> None:
+    splits = data.training(
+        ["mnli", "qqp"], [0, 7], source="micro", size=5, paths={"mnli": "mnli/train_subset"}
+    )
+    assert list(splits) == [("mnli", 0), ("mnli", 7), ("qqp", 0), ("qqp", 7)]
+    assert splits["mnli", 7] == data.Split("mnli", "mnli/train_subset", "micro", 5, 7)
+    assert splits["qqp", 0] == data.Split("qqp", "qqp/train", "micro", 5, 0)
+
+
+def test_beds_are_the_development_set_and_the_ood_sets() -> None:
+    assert data.beds(["mnli", "fever"]) == {
+        "mnli": ["mnli/validation_matched", "hans/validation"],
+        "fever": ["fever/dev", "fever_symmetric/v1_generated", "fever_symmetric/v2_test"],
+    }

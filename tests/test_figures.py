@@ -103,7 +103,12 @@ def test_easy_and_hard_are_drawn_with_their_gap(sparsities: list[float]) -> None
             assert_drawn(axis, arm(points, quantity, "dense", method))
     assert ([40.0, 85.0], [16.1, 22.7]) in [(sorted(x), sorted(y)) for x, y in lines(right)]
     assert words(left) == ["easy items", "hard items"]
-    assert legend(figure) == ["dense", "pruned", "dense control, trained for as many steps", "paper"]
+    assert legend(figure) == [
+        "dense",
+        "pruned",
+        "dense control, trained for as many steps",
+        "paper (BERT-base)",
+    ]
     assert (left.get_ylabel(), right.get_ylabel()) == ("accuracy (%)", "percentage points")
     assert left.get_xlabel() == right.get_xlabel() == "sparsity (% of weights removed)"
     assert right.get_ylim()[0] == 0
@@ -143,7 +148,7 @@ def test_mitigation_is_drawn_beside_the_printed_points() -> None:
             if line.get_markerfacecolor() == "white" and len(line.get_xdata())
         }
         assert hollow == {to_rgba(look.BLUE): ([40], [vanilla]), to_rgba(look.GREEN): ([40], [rmc])}
-    assert legend(figure) == ["pruned, Vanilla", "pruned, RMC", LABEL["control"], "paper"]
+    assert legend(figure) == ["pruned, Vanilla", "pruned, RMC", LABEL["control"], "paper (BERT-base)"]
     assert (words(left), words(right)) == (["chance"], ["dense"])
     assert "%" in left.get_ylabel()
     assert "bias" in right.get_ylabel()
@@ -282,7 +287,7 @@ def test_cheaper_first_stages_are_drawn_with_labels_that_do_not_collide(seed: in
         assert ends <= bands(axis)
     assert axis.get_xscale() == "log"
     assert words(axis)[1:] == given["label"].tolist()
-    assert words(axis)[0] == "full, other seed"
+    assert words(axis)[0] == "all five"
     assert legend(figure) == list(dict.fromkeys(given["group"]))
     assert axis.xaxis.get_major_formatter()(1) == "≤ 1"
     assert_readable(figure, axis.texts)

@@ -240,3 +240,13 @@ def test_predictions_of_every_model_on_every_bed_are_keyed_for_comparison(encode
         data.Split("mnli", bed, "micro", 50) for bed in beds["mnli"]
     ]
     assert {unit.function for unit in units.values()} == {methods.predicted}
+
+
+def test_sizes_are_those_of_the_classifier(encoder, dense):
+    whole, matrices = methods.millions(encoder, SPLIT.labels)
+    assert whole == sum(weight.numel() for weight in dense.parameters()) / 1e6
+    assert matrices == 2 * (4 * 32 * 32 + 2 * 32 * 64) / 1e6
+    assert methods.head_millions(encoder, SPLIT.labels) == pytest.approx((3 * (16 * 32 + 16) + 32 * 16) / 1e6)
+    fp32, small = methods.megabytes(encoder, SPLIT.labels)
+    assert fp32 == pytest.approx(4 * whole)
+    assert small < fp32 - 2.5 * matrices

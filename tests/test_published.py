@@ -422,3 +422,11 @@ def test_published_error_lists_give_the_printed_jaccards() -> None:
     for row, jaccard in zip(printed["row"], printed["printed"], strict=True):
         one, other = (wrong[model] for model in row.split(" / "))
         assert round(len(one & other) / len(one | other), 3) == jaccard, row
+
+
+def test_differences_are_printed_ones_where_a_seed_noise_is_known() -> None:
+    found = published.differences(1, "Table 4", "40% – Vanilla").set_index(["row", "column"])
+    assert found.loc[("40% – RMC", "MNLI HANS"), "difference"] == pytest.approx(3.9)
+    assert found.loc[("40% – RMC", "MNLI HANS"), "seed_sd"] == pytest.approx(2.36)
+    assert set(found.index.get_level_values("column")) == {"MNLI DEV", "MNLI HANS", "FEVER DEV", "FEVER Sym1"}
+    assert "40% – Vanilla" not in found.index.get_level_values("row")

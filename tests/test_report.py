@@ -583,7 +583,7 @@ def test_the_text_lines_up_and_the_html_holds_the_same_cells(table: report.Table
     for shown in (text, page):
         assert f"{cell(table, '70%', 'MNLI HANS')['ours']:.1f}" in shown
         assert "not comparable at this scale" in shown
-    assert "~52.2" in text
+    assert "(52.2 ~)" in text
     assert "paper 52.2 ~" in page
     assert page == table._repr_html_()
 
@@ -612,8 +612,8 @@ def test_undefined_and_unbounded_are_said_in_words() -> None:
         ),
     )
     text = repr(report.Table("t", records, {"MNLI F_bias": "ratio"}))
-    assert "undefined  ~1.182" in text
-    assert "1.10 [?, ?]  ~1.204" in text
+    assert "undefined  (1.182 ~)" in text
+    assert "1.10 [?, ?]  (1.204 ~)" in text
 
 
 def test_claims_stand_with_the_papers_sentence_once(tmp_path: Path) -> None:
@@ -742,6 +742,16 @@ def test_a_manifest_names_folders_without_where_they_lay(tmp_path: Path) -> None
     kept = json.loads((tmp_path / "a" / "manifest.json").read_text())["parameters"]
     assert kept == {"scale": "colab", "source": "data", "encoder": "minilm", "train_size": 64}
     assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
+
+
+def test_extremes_are_the_ends_of_the_ranking_with_their_texts() -> None:
+    variances = pd.DataFrame({"id": [7, 3, 9, 1], "gold": list("abcd"), "variance": [0.5, 1e-9, 2.0, 0.1]})
+    examples = pd.DataFrame({"claim": ["seven", "three", "nine", "one"]}, index=[7, 3, 9, 1])
+    ends = report.extremes(variances, examples, count=1).reset_index()
+    assert ends.to_dict("records") == [
+        {"end": "easiest", "id": 3, "claim": "three", "gold": "b", "variance": "1e-09"},
+        {"end": "hardest", "id": 9, "claim": "nine", "gold": "c", "variance": "2"},
+    ]
 
 
 # -- checks ---------------------------------------------------------------------------------------------------

@@ -136,8 +136,8 @@ class Table:
         seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
         setting = ", ".join(filter(None, [f"Scale {self.records[0]['scale']}", self.setting]))
         return (
-            f"{setting}; training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % interval], then the "
-            f"paper's value behind its verdict ({marks}). A limit `?` is unbounded."
+            f"{setting}; training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % interval], in "
+            f"brackets the paper's value and its verdict ({marks}). A limit `?` is unbounded."
         )
 
     def _contradictions(self) -> list[str]:
@@ -255,8 +255,9 @@ def _printed(entry: Record, unit: str, odd: bool) -> str:
 def _text_cell(entry: Record | None, unit: str, odd: bool) -> str:
     if entry is None:
         return ""
-    theirs = "" if entry["printed"] is None else f"  {MARKS[entry['verdict']]}{_printed(entry, unit, odd)}"
-    return _ours(entry, UNITS[unit][1]) + theirs
+    if entry["printed"] is None:
+        return _ours(entry, UNITS[unit][1])
+    return f"{_ours(entry, UNITS[unit][1])}  ({_printed(entry, unit, odd)} {MARKS[entry['verdict']]})"
 
 
 def _html_cell(entry: Record | None, unit: str, odd: bool) -> str:
@@ -286,5 +287,5 @@ def extremes(variances: pd.DataFrame, examples: pd.DataFrame, *, count: int = 10
     """
     table = variances.set_index("id").join(examples).sort_values("variance", kind="stable")
     ends = {"easiest": table.head(count), "hardest": table.tail(count)[::-1]}
-    both = pd.concat(ends, names=["end", "id"])
-    return both[[*examples.columns, "gold", "variance"]].round(4)
+    both = pd.concat(ends, names=["end", "id"])[[*examples.columns, "gold", "variance"]]
+    return both.assign(variance=both["variance"].map("{:.2g}".format))

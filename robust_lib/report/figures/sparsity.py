@@ -80,7 +80,9 @@ def easy_hard_figure(points: pd.DataFrame, *, printed: pd.DataFrame | None = Non
         if printed is not None:
             gaps = printed[printed["metric"] == "easy_hard_gap"]
             sparsity = gaps["row"].str.removeprefix("sparsity ").astype(float)
-            look.hollow(right, 100 * sparsity, gaps["printed"], colour="black", marker="o", label="paper (BERT-base)")
+            look.hollow(
+                right, 100 * sparsity, gaps["printed"], colour="black", marker="o", label="paper (BERT-base)"
+            )
         for axis, unit in ((left, "accuracy (%)"), (right, "percentage points")):
             look.sparsities(axis)
             axis.set_ylabel(unit)
