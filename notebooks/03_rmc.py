@@ -217,25 +217,6 @@ for (task, seed), split in splits.items():
         trained |= {(task, name, sparsity, seed): chain[sparsity] for sparsity in shown}
 
 # %% tags=["units"]
-for (task, seed), split in splits.items():
-    for name, (objective, given) in mitigations(task, seed, p.alpha.get(task, chosen[task])).items():
-        fixed = dict(split=split, seed=seed, objective=objective, given=given)
-        trained[task, f"MiniLM {name}", 0.0, seed] = runs.unit(
-            methods.finetuned, encoder=student, recipe=recipe, **fixed
-        )
-        if name in ("vanilla", "smooth at alpha"):
-            continue  # stage one has the first; the second is a control of the student alone
-        start = runs.unit(methods.finetuned, encoder=encoder, recipe=recipe, **fixed)
-        trained |= {(task, "dense rmc", 0.0, seed): start} if name == "rmc" else {}
-        drawn = (task, name) == ("mnli", "rmc")  # in Figure 3
-        levels = [sparsity for sparsity in p.sparsities if drawn or sparsity <= p.sparsity]
-        chain = methods.pruning_chain(
-            start=start, sparsities=levels, schedule=p.schedule, encoder=encoder, recipe=pruning, **fixed
-        )
-        shown = levels if drawn else [p.sparsity]
-        trained |= {(task, name, sparsity, seed): chain[sparsity] for sparsity in shown}
-
-# %% tags=["units"]
 eight_bit = {
     (task, f"8-bit {name}", 0.0, seed): trained[task, method, 0.0, seed]
     for (task, seed) in splits
