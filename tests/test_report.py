@@ -549,7 +549,7 @@ def test_a_printed_number_that_the_paper_contradicts_bears_a_dagger(
         assert shown.count("†") == (len(odd) + 1 if len(odd) else 0)  # the cells, and once to explain it
     for one in odd.to_dict("records"):
         printed = cell(table, one["row"], one["column"])["printed"]
-        assert f"~{printed:g}†" in repr(table) or f"~{printed:.1f}†" in repr(table)
+        assert f"({printed:g}† ~)" in repr(table) or f"({printed:.1f}† ~)" in repr(table)
         assert (
             f"paper {printed:g}† ~" in table._repr_html_() or f"paper {printed:.1f}† ~" in table._repr_html_()
         )
