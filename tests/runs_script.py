@@ -19,9 +19,9 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
         return [runs.unit(work.waits, folder=folder, name="slow", seconds=float(rest)), number(5)]
     if kind == "shared":
         return [number(value, seconds=0.1) for value in range(int(rest))]
-    if kind == "frames":  # two small frames, then a large one
-        sizes = [10, 20, int(rest)]
-        return [runs.unit(work.frame, folder=folder, rows=rows) for rows in sizes]
+    if kind == "frames":  # two small frames, and a large one that waits for them, with any number of workers
+        small = [runs.unit(work.frame, folder=folder, rows=rows) for rows in (10, 20)]
+        return [*small, runs.unit(work.frame, folder=folder, rows=int(rest), after=small)]
     raise SystemExit(f"no case {case}")
 
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +47,7 @@ def named_total(*, folder: str, parts: dict[str, list[float]]) -> dict[str, floa
     return {name: sum(values) for name, values in parts.items()}
 
 
-def frame(*, folder: str, rows: int, seed: int = 0) -> pd.DataFrame:
+def frame(*, folder: str, rows: int, seed: int = 0, after: Sequence[pd.DataFrame] = ()) -> pd.DataFrame:
     note(folder, f"frame-{rows}-{seed}")
     return pd.DataFrame({"id": range(rows), "value": np.random.default_rng(seed).normal(size=rows)})
 
