@@ -94,14 +94,23 @@ def test_two_parameters_that_do_not_fit_each_other_are_both_named() -> None:
     assert refusal(more_heads=0.1) == (
         "params/colab/x.yaml: more_heads = 0.1 should be above head_share = 0.2, the share it is compared with"
     )
-    paper = params.load(Path(__file__).parents[1] / "params" / "paper" / "03_rmc.yaml")
-    for changed, said in (
-        ({"sparsity": 0.5}, "sparsity = 0.5 should be one of sparsities = [0.2, 0.4, 0.6, 0.7, 0.85]"),
-        ({"sparsities": [0.4]}, "sparsities = [0.4]: a variance needs two levels"),
+    levels = "sparsities = [0.4]: a variance needs two levels"
+    sizes = "sample_sizes = [12000, 40000, 120000] should not exceed train_size = 9000"
+    for name, changed, said in (
+        (
+            "03_rmc",
+            {"sparsity": 0.5},
+            "sparsity = 0.5 should be one of sparsities = [0.2, 0.4, 0.6, 0.7, 0.85]",
+        ),
+        ("03_rmc", {"sparsities": [0.4]}, levels),
+        ("02_attribution", {"sparsities": [0.4]}, levels),
+        ("02_attribution", {"train_size": 9000}, sizes),
+        ("02_attribution", {"tasks": ["qqp"]}, "tasks = ['qqp']: section 4 of the paper is about mnli alone"),
     ):
+        paper = params.load(Path(__file__).parents[1] / "params" / "paper" / f"{name}.yaml")
         with pytest.raises(params.ParameterError) as caught:
-            params.check("03_rmc", paper | changed)
-        assert str(caught.value) == f"03_rmc: {said}"
+            params.check(name, paper | changed)
+        assert str(caught.value).startswith(f"{name}: {said}")
 
 
 def _refused(parameters: dict[Any, Any]) -> str:
