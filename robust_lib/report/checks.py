@@ -13,7 +13,7 @@ from robust_lib.report.layout import Claims
 from robust_lib.report.scorecard import CLAIM_VERDICTS, OURS, Record, Scale, claim
 
 Keys = ProfileKey | Sequence[ProfileKey]
-AT_CHANCE = ", which is not above chance OOD"
+AT_CHANCE = ", a reference not above chance OOD"
 
 
 @dataclass
