@@ -24,6 +24,9 @@
 #
 # Every pruned model stands beside a **dense control** of as many steps.
 #
+# Micro scale: 2:02 with one seed on two cores, after `01_robustness_study`, whose models it shares; on real MNLI, small, 20 minutes by
+# itself (README). Colab and paper scale are not measured: `make plan`.
+#
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/02_attribution.ipynb)
 
 # %% tags=["parameters"]
@@ -318,7 +321,6 @@ difficulties = pd.concat(
     frame.assign(split=where, seed=seed) for (name, where, seed), frame in variances.items() if name == "full"
 )
 difficulties.to_parquet(run.directory / "difficulties.parquet", index=False)
-report.save(run.directory, {"extremes": extremes.reset_index()}, about=run.record)
 extremes
 
 # %% [markdown]
