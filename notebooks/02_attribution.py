@@ -242,9 +242,8 @@ agreement = compare.agreement(*where, negatives=p.easy_share).times(100)
 constant = 100 * max(hard.mean(), 1 - hard.mean())
 area = compare.auroc(*where)
 table = compare.frame({("agreement, percent",): agreement, ("AUROC",): area}, ["quantity"]).round(3)
-table = table.assign(
-    chance=[round(constant, 1), 0.5], paper=[published.table(1, "Section 4.1")["printed"].iloc[-1], None]
-)
+printed = published.table(1, "Section 4.1")["printed"].iloc[-1]
+table = table.assign(chance=[round(constant, 1), 0.5], paper=[printed, None])
 report.save(run.directory, {"table_section_4_1": table}, about=run.record)
 table
 
@@ -253,7 +252,6 @@ cuts = {
     (100 * share,): compare.agreement(*where, negatives=share).times(100)
     for share in np.linspace(0.02, 0.98, 25)
 }
-printed = published.table(1, "Section 4.1")["printed"].iloc[-1]
 figure = report.agreement_figure(
     compare.frame(cuts, ["cut"]), cut=100 * p.easy_share, printed=printed, constant=constant
 )

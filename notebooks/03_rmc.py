@@ -309,13 +309,11 @@ figure
 # %%
 labels, names = data.TASKS[p.tasks[0]].labels, ["vanilla", "distil", "smooth", "focal", "jtt", "rmc"]
 titles = dict(zip(names, ["Vanilla", "Distil", "Smooth", "Focal", "JTT", "RMC"], strict=True))
-whole, matrices = methods.millions(encoder, labels)
+(whole, matrices), (half, _) = (methods.millions(one, labels) for one in (encoder, student))
 left = {(name, p.sparsity): whole - p.sparsity * matrices for name in names}
 left |= {(name, 0.0): whole for name in ("dense", "dense rmc", "8-bit vanilla", "8-bit rmc")}
 left |= {("control", p.sparsity): whole}
-left |= {
-    (f"MiniLM {name}", 0.0): methods.millions(student, labels)[0] for name in (*names, "smooth at alpha")
-}
+left |= {(f"MiniLM {name}", 0.0): half for name in (*names, "smooth at alpha")}
 look = dict(
     scale=p.scale, same_setting=params.as_published("03_rmc", p), exact={"#Param": left},
     setting=f"encoder {p.encoder.rpartition('/')[2]}, student {p.student.rpartition('/')[2]}, "

@@ -93,21 +93,17 @@ class Checks:
 
     def f_bias(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
         """F_bias of the model against the other."""
-        models, others = _several(model), _several(other)
-        pairs = [(self.profiles[one], self.profiles[two]) for one, two in zip(models, others, strict=True)]
-        ours = compare.f_bias(pairs)
+        others = _several(other)
+        ours = compare.f_bias(self._pairs(model, other))
         quantity, told = self._lossless(f"F_bias against {self.label(others[0])}", others)
         self.add(self._item(item, others), self.named(model), quantity, ours, told=told, **boundary)
 
     def less_biased(self, item: str, model: Keys, other: Keys, reference: Keys, **boundary: Any) -> None:
         """By how many percent the model's F_bias against the reference is below the other's."""
-        references = [self.profiles[key] for key in _several(reference)]
-        pairs = [
-            list(zip([self.profiles[key] for key in _several(keys)], references, strict=True))
-            for keys in (model, other)
-        ]
-        ours = compare.f_bias_reduction(*pairs).times(100)
-        names = ", ".join(dict.fromkeys(map(self.label, _several(other))))
+        ours = compare.f_bias_reduction(self._pairs(model, reference), self._pairs(other, reference)).times(
+            100
+        )
+        names = self._labels(other)
         quantity, told = self._lossless(f"percent lower F_bias than {names}", _several(reference))
         self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
 
@@ -123,7 +119,10 @@ class Checks:
         models = _several(model)
         if len(models) == 1:
             return f"{models[0][0].upper()} {self.label(models[0])}"
-        return f"average of {len(models)}: {', '.join(dict.fromkeys(map(self.label, models)))}"
+        return f"average of {len(models)}: {self._labels(models)}"
+
+    def _labels(self, keys: Keys) -> str:
+        return ", ".join(dict.fromkeys(map(self.label, _several(keys))))
 
     def label(self, key: ProfileKey) -> str:
         """A model's name and sparsity."""
@@ -142,11 +141,15 @@ class Checks:
     ) -> None:
         first, second = ([self.profiles[key] for key in _several(keys)] for keys in (model, other))
         ours = compare.contrast(first, second, of).times(100)
-        names, told = ", ".join(dict.fromkeys(map(self.label, _several(other)))), True
+        names, told = self._labels(other), True
         if of == "gap" or (of == "ood" and "below" in boundary):
             names, told = self._lossless(names, _several(other))
         quantity = f"{where}, points above {names}"
         self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
+
+    def _pairs(self, model: Keys, reference: Keys) -> list[tuple[Profile, Profile]]:
+        keys = zip(_several(model), _several(reference), strict=True)
+        return [(self.profiles[one], self.profiles[two]) for one, two in keys]
 
     def _item(self, item: str, others: Sequence[ProfileKey]) -> str:
         return f"{item}{OURS}" if any(method in self.ours for _, method, _ in others) else item

@@ -103,6 +103,7 @@ def errors(arm: pd.DataFrame) -> Floats:
 
 
 def sparsities(axis: Axes) -> None:
+    """Name an x axis of sparsity in percent, and leave room above and below."""
     axis.set_xlabel("sparsity (% of weights removed)")
     axis.margins(y=0.1)
 
