@@ -35,8 +35,23 @@ def left(model: transformers.PreTrainedModel) -> list[list[int]]:
     removed = getattr(model.config, "pruned_heads", {})
     return [
         [head for head in range(model.config.num_attention_heads) if head not in removed.get(str(layer), [])]
-        for layer in range(len(_projections(model)))
+        for layer in range(len(projections(model)))
     ]
+
+
+def projections(model: nn.Module) -> list[list[str]]:
+    """Names of the Q, K, V and output projection of every layer. ValueError where attention is another."""
+    found = [
+        [name.removesuffix(parts[0]) + part for part in parts]
+        for name, _ in model.named_modules()
+        for parts in PROJECTIONS
+        if name.endswith(f".{parts[0]}")
+    ]
+    if not found:
+        raise ValueError(
+            f"heads: {type(model).__name__} has no attention like that of BERT, RoBERTa or DistilBERT"
+        )
+    return found
 
 
 @contextmanager
@@ -54,7 +69,7 @@ def gated(model: transformers.PreTrainedModel, gates: Float[Tensor, "*batch laye
     numbers = left(model)
     hooks = [
         model.get_submodule(output).register_forward_pre_hook(_gate(gates[..., layer, numbers[layer]]))
-        for layer, (*_, output) in enumerate(_projections(model))
+        for layer, (*_, output) in enumerate(projections(model))
     ]
     try:
         yield
@@ -124,7 +139,7 @@ def remove(model: transformers.PreTrainedModel, heads: Mapping[int, Sequence[int
     The logits are those of gates of zero. `config.pruned_heads` records all that are gone, layer to numbers, as
     transformers 4 did. The parameters are new: make the optimiser afterwards.
     """
-    layers, numbers = _projections(model), left(model)
+    layers, numbers = projections(model), left(model)
     gone = {layer: sorted(set(removed)) for layer, removed in heads.items() if removed}
     for layer, removed in gone.items():
         _check(model, layer, removed)
@@ -139,24 +154,9 @@ def remove(model: transformers.PreTrainedModel, heads: Mapping[int, Sequence[int
         }
 
 
-def _projections(model: nn.Module) -> list[list[str]]:
-    """Names of the Q, K, V and output projection of every layer."""
-    found = [
-        [name.removesuffix(parts[0]) + part for part in parts]
-        for name, _ in model.named_modules()
-        for parts in PROJECTIONS
-        if name.endswith(f".{parts[0]}")
-    ]
-    if not found:
-        raise ValueError(
-            f"heads: {type(model).__name__} has no attention like that of BERT, RoBERTa or DistilBERT"
-        )
-    return found
-
-
 def _shape(model: transformers.PreTrainedModel) -> tuple[int, int]:
     """Layers, and heads that each began with."""
-    return len(_projections(model)), model.config.num_attention_heads
+    return len(projections(model)), model.config.num_attention_heads
 
 
 def _gate(gates: Float[Tensor, "*batch heads"]) -> Callable[[nn.Module, tuple[Tensor]], Tensor]:
@@ -193,7 +193,7 @@ def _gradients(
 
 
 def _check(model: transformers.PreTrainedModel, layer: int, removed: Sequence[int]) -> None:
-    numbers, layers = left(model), _projections(model)
+    numbers, layers = left(model), projections(model)
     if not 0 <= layer < len(layers):
         raise ValueError(f"heads.remove: layer {layer} asked of {len(layers)}, counted from 0")
     absent = [head for head in removed if head not in numbers[layer]]

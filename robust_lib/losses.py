@@ -50,6 +50,17 @@ def reweighted(logits: Logits, labels: Labels, weights: Float[Tensor, " batch"])
     return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()
 
 
+def poe(logits: Logits, bias_log_probs: Logits, labels: Labels) -> Scalar:
+    """Cross entropy of the model and the bias model predicting together, in nats, mean over the batch.
+
+    p(y|x) is proportional to softmax(logits) * p_bias(y|x)            [paper 4, section 3.3]
+
+    What the bias model already explains gives little gradient, none where it is certain of the gold label. A uniform
+    bias model gives plain cross entropy. The bias model is fixed, and absent when the model predicts.
+    """
+    return F.cross_entropy(F.log_softmax(logits, dim=-1) + bias_log_probs, labels)
+
+
 def focal(logits: Logits, labels: Labels, *, gamma: float = 2.0) -> Scalar:
     """Focal loss with weights of mean 1 in the batch: the surer an example's gold label, the less it counts.
 

@@ -9,11 +9,15 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import huggingface_hub
+import numpy as np
 import torch
+import torch.nn.functional as F
 import transformers
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import nn
 
@@ -118,6 +122,31 @@ class Encoder:
                 label2id={label: index for index, label in names.items()},
             )
         return model if self.layers is None else truncate(model, self.layers)
+
+    def vectors(self, words: Sequence[str]) -> NDArray[np.float32]:
+        """A unit vector (words, width) for each word: the mean of the encoder's input embeddings of its pieces.
+
+        They stand in for the fastText vectors (crawl-300d-2M) of the published bias models, a deviation: a word of
+        several pieces is known by its spelling alone. Pieces the encoder has not ([UNK]) are left out, lest two
+        words it cannot read be the same word; a word without any other piece has the zero vector.
+        """
+        tokenizer = self.tokenizer()
+        with _named(self.location):
+            model = transformers.AutoModel.from_pretrained(
+                self.location, revision=self.revision, dtype=torch.float32
+            )
+        # To RoBERTa's tokenizer a word within a sentence begins with its space; BERT's drops it.
+        read = [tokenizer.encode(f" {word}", add_special_tokens=False) for word in words]
+        pieces = [[piece for piece in word if piece != tokenizer.unk_token_id] for word in read]
+        starts = [0, *accumulate(map(len, pieces))][:-1]
+        means = F.embedding_bag(
+            torch.tensor([piece for word in pieces for piece in word], dtype=torch.int64),
+            model.get_input_embeddings().weight.detach(),
+            torch.tensor(starts, dtype=torch.int64),
+            mode="mean",
+        )
+        vectors: NDArray[np.float32] = F.normalize(means, dim=-1).numpy()
+        return vectors
 
 
 def labels(model: transformers.PreTrainedModel) -> list[str]:

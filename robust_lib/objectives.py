@@ -2,7 +2,9 @@
 
 An objective takes the model's classes and the ids of the training split, in order, then whatever it needs of
 other models, as frames of predictions or of difficulties by `id`; it returns the loss that `train.fit` wants. The
-mitigation methods of paper 1 (section 6.2, appendix C) are these, under the paper's names.
+mitigation methods of paper 1 (section 6.2, appendix C) are these, under the paper's names, and so are the debiasing
+losses of paper 4 (section 3.3, appendix A.2): there `bias` is the predictions of a bias-only model (module `bias`), and
+beta the probability it gives to an example's gold label.
 """
 
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from robust_lib import losses, metrics, smoothing, train
@@ -82,6 +85,54 @@ def jtt(names: Sequence[str], ids: "pd.Index[Any]", *, first: pd.DataFrame, up_w
     return lambda logits, batch: losses.reweighted(logits, batch["labels"], _of(batch, weights))
 
 
+def poe(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> train.Loss:
+    """Product of experts: the model learns what it has to add to the bias model (see `losses.poe`)."""
+    log_probs = _log_probs(bias, names, ids)
+    return lambda logits, batch: losses.poe(logits, _of(batch, log_probs), batch["labels"])
+
+
+def reweight(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> train.Loss:
+    """Example reweighting: an example counts by what the bias model leaves of it.
+
+    sum_i w_i L_i / sum_i w_i over the batch, w = 1 - beta. Where beta is equal in the batch it is cross entropy.
+    """
+    log_probs = _log_probs(bias, names, ids)
+
+    def loss(logits: Tensor, batch: train.Batch) -> Tensor:
+        # The floor keeps a batch that the bias model is certain of from dividing zero by zero.
+        weights = _unexplained(batch, log_probs).clamp(min=1e-6)
+        return losses.reweighted(logits, batch["labels"], weights / weights.mean())
+
+    return loss
+
+
+def confidence_regularised(
+    names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame, teacher: pd.DataFrame
+) -> train.Loss:
+    """Confidence regularisation: a teacher, the less sure of itself the more of the example is bias.
+
+    KL(s || model), s_j proportional to p_j^(1 - beta) of the teacher's probabilities p. The paper's cross entropy to s
+    is this and the entropy of s, which has no gradient. With beta 0 it is distillation from the teacher alone, as
+    beta goes to 1 the target becomes uniform. In the paper the teacher is the same model trained with cross entropy.
+    """
+    log_probs, teacher_logits = _log_probs(bias, names, ids), _logits(teacher, names, ids)
+
+    def loss(logits: Tensor, batch: train.Batch) -> Tensor:
+        target = smoothing.smooth(_of(batch, teacher_logits), _unexplained(batch, log_probs))
+        return losses.kd(logits, target)
+
+    return loss
+
+
+def _unexplained(batch: train.Batch, log_probs: Tensor) -> Tensor:
+    """1 - beta of the batch's examples."""
+    return -torch.expm1(_of(batch, log_probs).gather(1, batch["labels"][:, None]).squeeze(1))
+
+
+def _log_probs(bias: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]") -> Tensor:
+    return F.log_softmax(_logits(bias, names, ids, whose="bias model"), dim=-1)
+
+
 def _distilled(teacher_logits: Tensor, weight: float) -> train.Loss:
     return lambda logits, batch: losses.distilled(
         logits, batch["labels"], _of(batch, teacher_logits), weight=weight
@@ -93,13 +144,15 @@ def _of(batch: train.Batch, known: Tensor) -> Tensor:
     return known[batch["index"].to(known.device)].to(batch["index"].device)
 
 
-def _logits(predictions: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]") -> Tensor:
+def _logits(
+    predictions: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]", *, whose: str = "teacher"
+) -> Tensor:
     """Logits (examples, classes) of a frame of predictions, in the order of ids and of the class names."""
     columns = [f"logit_{name}" for name in names]
     missing = [column for column in columns if column not in predictions]
     if missing:
         raise ObjectiveError(
-            f"the teacher predicts no {', '.join(missing)}; it needs the student's classes {', '.join(names)}"
+            f"the {whose} predicts no {', '.join(missing)}; it needs the student's classes {', '.join(names)}"
         )
     return torch.tensor(np.ascontiguousarray(_aligned(predictions, ids)[columns]), dtype=torch.float32)
 

@@ -59,6 +59,7 @@ Count = Annotated[int, Field(ge=1)]
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Task = Literal["mnli", "fever", "qqp"]
+Loss = Literal["poe", "reweight", "confreg"]
 
 
 class Common(BaseModel):
@@ -191,6 +192,91 @@ class RobustCompression(Pruning):
         return self
 
 
+class Subnetworks(FineTuning):
+    """04_srnets: sparse and robust subnetworks by mask training and iterative magnitude pruning."""
+
+    encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
+    figures: Annotated[list[Annotated[int, Field(ge=2, le=8)]], *_axis, AfterValidator(_ascending)] = Field(
+        description="figures of the paper to rebuild, each from 2 to 8, ascending, none twice"
+    )
+    more_encoders: Annotated[list[Name], AfterValidator(_distinct)] = Field(
+        description="encoders of appendix C.5, none twice"
+    )
+    train_paths: dict[Task, SplitPath] = Field(description="task: dataset/split, as mnli: mnli/train_subset")
+    by_task: dict[Task, dict[Name, Any]] = Field(
+        description="task: {parameter: value}, where a task's value is another"
+    )
+    more_losses: Annotated[list[Literal["reweight", "confreg"]], AfterValidator(_distinct)] = Field(
+        description="losses of appendix C.1: reweight, confreg, none twice"
+    )
+    loss_epochs: dict[Loss, Count] = Field(
+        description="loss: epochs of dense fine-tuning from 1, where not `epochs`; poe, reweight, confreg"
+    )
+    sparsities: Annotated[list[Sparsity], *_axis, AfterValidator(_ascending)] = Field(
+        description="shares of weights removed by mask training, each above 0 and below 1, ascending, none twice"
+    )
+    mask_epochs: Count = Field(description="epochs of mask training, a whole number from 1")
+    mask_loss_epochs: dict[Loss, Count] = Field(
+        description="loss: epochs of mask training from 1, where not `mask_epochs`; poe, reweight, confreg"
+    )
+    mask_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="peak learning rate of the scores, above 0 and below 1, or null to choose on the development set"
+    )
+    mask_rates: Annotated[list[Annotated[float, Field(gt=0, lt=1)]], *_axis, AfterValidator(_ascending)] = (
+        Field(description="rates to choose from, and of the table of mask changes, ascending, none twice")
+    )
+    init: Literal["hard", "soft"] = Field(description="how scores begin at fixed sparsity: hard or soft")
+    interval: Count = Field(description="steps between re-thresholdings, a whole number from 1")
+    select_from: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="share of mask training after which a mask may be chosen, from 0 to 1"
+    )
+    imp_sparsities: Annotated[list[Sparsity], AfterValidator(_distinct), AfterValidator(_ascending)] = Field(
+        description="shares of weights removed by IMP, a round each, above 0 and below 1, ascending, none twice"
+    )
+    imp_epochs: Count = Field(description="epochs of the whole schedule of IMP, of which a round is a tenth")
+    ood_size: Count | None = Field(description="examples of each OOD training set, from 1, or null for all")
+    ood_epochs: Count = Field(description="epochs of mask training with OOD data, a whole number from 1")
+    ood_learning_rate: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        description="peak rate of the scores there, above 0 and below 1, or null for `mask_learning_rate`'s"
+    )
+    sparsity: Sparsity = Field(description="the sparsity of Figure 7, above 0 and below 1")
+    starts: Annotated[list[Share], *_axis, AfterValidator(_ascending)] = Field(
+        description="shares of dense fine-tuning where Figure 7 starts, from 0 to below 1; its end comes on top"
+    )
+    high_sparsity: Sparsity = Field(description="the sparsity of Figure 8, above 0 and below 1")
+    initial_sparsity: Sparsity = Field(description="where the gradual increase of Figure 8 begins")
+    lengths: Annotated[list[Count], *_axis] = Field(
+        description="epochs of mask training in Figure 8, none twice"
+    )
+    merge: Literal["argmax", "sum"] = Field(description="three MNLI classes to HANS's two: argmax or sum")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        if self.initial_sparsity >= self.high_sparsity:
+            raise ValueError(
+                f"initial_sparsity = {self.initial_sparsity} should be below high_sparsity = {self.high_sparsity}"
+            )
+        for task, values in self.by_task.items():
+            for name in values:
+                if name not in OF_A_TASK:
+                    raise ValueError(
+                        f"by_task[{task!r}]: {name!r} differs by no task; {nearest(name, OF_A_TASK)}"
+                    )
+            self.of(task)
+        return self
+
+    def of(self, task: Task) -> Self:
+        """The values that hold for a task. ValidationError where `by_task` has one that cannot be used."""
+        return type(self).model_validate(self.model_dump() | self.by_task.get(task, {}) | {"by_task": {}})
+
+
+# Parameters of 04_srnets that may have another value for a task.
+OF_A_TASK = (
+    "train_size", "epochs", "loss_epochs", "learning_rate", "warmup", "mask_epochs", "mask_loss_epochs",
+    "mask_learning_rate", "interval", "imp_epochs", "ood_size", "ood_epochs", "ood_learning_rate", "lengths",
+)  # fmt: skip
+
+
 class MicroWorld(FineTuning):
     """00_micro_world: how the embedded world is made."""
 
@@ -204,6 +290,7 @@ NOTEBOOKS: dict[str, type[Common]] = {
     "01_robustness_study": RobustnessStudy,
     "02_attribution": Attribution,
     "03_rmc": RobustCompression,
+    "04_srnets": Subnetworks,
 }
 
 

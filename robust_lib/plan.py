@@ -117,7 +117,7 @@ def throughputs(planned: Iterable[runs.Unit], store: runs.Store) -> list[Through
 
 
 def _is_method(unit: runs.Unit) -> bool:
-    return unit.name.startswith(f"{methods.__name__}:")
+    return unit.name.startswith(f"{methods.__name__}.")
 
 
 def _work(unit: runs.Unit) -> float:
@@ -130,7 +130,7 @@ def _work(unit: runs.Unit) -> float:
 def _recorded_work(meta: Mapping[str, Any]) -> float:
     """Floating-point operations of a stored unit: as recorded, or estimated anew from its recorded arguments."""
     module, _, function = meta["function"].partition(":")
-    if meta["work"] is not None or module != methods.__name__:
+    if meta["work"] is not None or not module.startswith(f"{methods.__name__}."):
         return float(meta["work"] or 0)
     try:
         arguments = dict(meta["arguments"])

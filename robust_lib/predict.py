@@ -23,16 +23,16 @@ def logits(
 ) -> Tensor:
     """Logits (examples, classes) in fp32, in the order of the examples, on `device`: the one there is if None.
 
-    Dropout is off.
+    Dropout is off meanwhile. The model is left where and as it was, so one in training can be looked at.
     """
-    device = device or Accelerator().device
+    device, home, mode = device or Accelerator().device, next(model.parameters()).device, model.training
     nn.Module.to(model, device).train(False)
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
     with torch.inference_mode(), train.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
             inputs = {name: batch[name].to(device) for name in train.INPUTS if name in batch}
             rows[batch["index"]] = model(**inputs).logits.float().cpu()
-    model.cpu()
+    nn.Module.to(model, home).train(mode)
     return rows
 
 

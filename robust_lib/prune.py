@@ -45,6 +45,6 @@ def iterative_magnitude(
         if update == last_update or target == 0:
             return
         last_update = update
-        masks.apply(layers, {name: masks.magnitude(layer.weight, target) for name, layer in layers.items()})
+        masks.assign(layers, {name: masks.magnitude(layer.weight, target) for name, layer in layers.items()})
 
     return before_step

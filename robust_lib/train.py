@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +25,7 @@ INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 class Recipe:
     """How a model is trained: what the methods have in common, and the papers call their training setup.
 
-    `max_length` in tokens, `warmup` a share of all steps; the other values as `fit` takes them.
+    `max_length` in tokens, `warmup` and `until` shares of all steps; the other values as `fit` takes them.
     """
 
     epochs: int
@@ -35,6 +35,7 @@ class Recipe:
     warmup: float = 0.0
     weight_decay: float = 0.0
     precision: Precision = "fp32"
+    until: float = 1.0
 
 
 class DivergedError(ArithmeticError):
@@ -53,7 +54,8 @@ def fit(
     weight_decay: float = 0.0,
     clip: float = 1.0,
     precision: Precision = "fp32",
-    seed: int = 0,
+    until: float = 1.0,
+    seed: int | Sequence[int] = 0,
     before_step: Callable[[int, int], None] = lambda step, total: None,
 ) -> list[float]:
     """Train in place with AdamW, linear warm-up and decay to 0, and global gradient clipping.
@@ -61,13 +63,17 @@ def fit(
     `loss` maps the logits and the batch to a scalar; a batch holds `labels` and `index` (the rows of its
     examples) beside the model's inputs. `warmup` is a share of all steps, `clip` the largest gradient norm,
     `precision` that of the forward and backward pass (the weights stay fp32). Biases and LayerNorms do not
-    decay. `before_step` is called with (step, total) before every step and once more at the end. `seed` draws
-    the order and the dropout.
+    decay. `until` is the share of the schedule that is run: at 0.5 training ends half way, the learning rate with
+    it. `before_step` is called with (step, total) before every step and once more at the end, when step is the
+    number of steps run. `seed` draws the order and the dropout.
+
+    Several seeds train several masks together, one for each (`masks.score`): each mask sees its own order, has its own loss
+    and clipping, and comes out as if it had been trained alone; their dropout is drawn together. The losses
+    returned are the sums.
     Returns the loss of every step. Raises DivergedError on a loss that is not finite.
     """
-    torch.manual_seed(seed)
-    order = torch.Generator().manual_seed(seed)
-    names = models.labels(model)
+    seeds = [seed] if isinstance(seed, int) else list(seed)
+    torch.manual_seed(seeds[0])
     accelerator = Accelerator()
     total = epochs * math.ceil(len(encoded) / batch_size)
     optimizer = torch.optim.AdamW(_groups(model, weight_decay), lr=learning_rate, fused=True)
@@ -76,23 +82,28 @@ def fit(
     prepared, optimizer = accelerator.prepare(model, optimizer)
     losses: list[Tensor] = []
     examples: list[Tensor] = []
-    passes = (data.batches(encoded, batch_size, generator=order, labels=names) for _ in range(epochs))
-    for step, batch in enumerate(batch for epoch in passes for batch in epoch):
+    steps = round(until * total)
+    streams = [_stream(encoded, batch_size, models.labels(model), one) for one in seeds]
+    for step, parts in zip(range(steps), zip(*streams, strict=True), strict=False):
         before_step(step, total)
+        batch = parts[0] if len(parts) == 1 else data.joined(encoded, parts)
         batch = {name: tensor.to(accelerator.device) for name, tensor in batch.items()}
         with autocast(accelerator.device, precision):
             logits = prepared(**{name: batch[name] for name in INPUTS if name in batch}).logits
-        value = loss(logits.float(), batch)
+        value = _loss(loss, logits.float(), batch, [len(part["index"]) for part in parts])
         losses.append(value.detach())
         examples.append(batch["index"])
-        if step % CHECKED_EVERY == 0 or step == total - 1:
+        if step % CHECKED_EVERY == 0 or step == steps - 1:
             _check(losses, examples, total)
         accelerator.backward(value)
-        accelerator.clip_grad_norm_(model.parameters(), clip)
+        if len(seeds) == 1:
+            accelerator.clip_grad_norm_(model.parameters(), clip)
+        else:
+            _clip_each(model, clip)
         optimizer.step()
         schedule.step()
         optimizer.zero_grad()
-    before_step(total, total)
+    before_step(steps, total)
     accelerator.unwrap_model(prepared).cpu().eval()
     return torch.stack(losses).tolist() if losses else []
 
@@ -107,6 +118,35 @@ def linear(step: int, total: int, warmup: float) -> float:
     """Share of the peak learning rate at `step`: up over the first `warmup` share of the steps, then down to 0."""
     rising = warmup * total
     return (step + 1) / (rising + 1) if step < rising else max(0.0, (total - step) / max(1.0, total - rising))
+
+
+def _stream(
+    encoded: data.Encoded, batch_size: int, names: Sequence[str], seed: int
+) -> Iterator[dict[str, Tensor]]:
+    """Batches without end, every pass over the examples in another order."""
+    order = torch.Generator().manual_seed(seed)
+    while True:
+        yield from data.batches(encoded, batch_size, generator=order, labels=names)
+
+
+def _loss(loss: Loss, logits: Tensor, batch: Batch, sizes: Sequence[int]) -> Tensor:
+    """The loss; of several masks' batches, one after the other, the sum of theirs, each without its filling."""
+    parts = [{name: rows.chunk(len(sizes))[i] for name, rows in batch.items()} for i in range(len(sizes))]
+    own = zip(logits.chunk(len(sizes)), parts, sizes, strict=True)
+    return torch.stack(
+        [
+            loss(rows[:size], {name: column[:size] for name, column in part.items()})
+            for rows, part, size in own
+        ]
+    ).sum()
+
+
+def _clip_each(model: transformers.PreTrainedModel, limit: float) -> None:
+    """Clip the gradients of masks trained together, each mask's over all its matrices."""
+    gradients = [p.grad.flatten(1) for p in model.parameters() if p.grad is not None]
+    norms = torch.stack([torch.linalg.vector_norm(one, dim=1) for one in gradients]).norm(dim=0)
+    for one in gradients:
+        one.mul_((limit / (norms + 1e-6)).clamp(max=1.0)[:, None])
 
 
 def _check(losses: list[Tensor], examples: list[Tensor], total: int) -> None:

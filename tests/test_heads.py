@@ -261,7 +261,7 @@ class TestRemoval:
         assert heads.count(model) == [count - 1, count - 2]
         assert heads.left(model)[1] == [0, 1, *range(4, count)]
         assert model.config.pruned_heads == {"0": [1], "1": [2, 3]}
-        linears = masks.encoder_linears(model).values()
+        linears = masks.linears(model).values()
         assert all(
             tuple(linear.weight.shape) == (linear.out_features, linear.in_features) for linear in linears
         )
@@ -297,7 +297,7 @@ class TestRemoval:
         model.train()
         torch.manual_seed(0)
         F.cross_entropy(logits(model, batch), batch["labels"]).backward()
-        for name, linear in masks.encoder_linears(model).items():
+        for name, linear in masks.linears(model).items():
             assert linear.weight.grad.shape == linear.weight.shape, name
             assert linear.weight.grad.abs().sum() > 0, name
 

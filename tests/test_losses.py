@@ -99,6 +99,48 @@ def test_reweighted_equals_reference_and_is_cross_entropy_at_one(batch, classes)
     assert plain.item() == pytest.approx(reference_ce(logits, labels), abs=1e-9)
 
 
+def reference_poe(logits, bias_log_probs, labels):
+    total = 0.0
+    for row, bias, label in zip(logits.tolist(), bias_log_probs.tolist(), labels.tolist(), strict=True):
+        products = [math.exp(z) * math.exp(b) for z, b in zip(row, bias, strict=True)]
+        total -= math.log(products[label] / sum(products))
+    return total / len(logits)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+def test_poe_is_the_cross_entropy_of_the_product(batch, classes):
+    logits, bias, labels = draw(batch, classes, 1), draw(batch, classes, 2), torch.arange(batch) % classes
+    ours = losses.poe(logits, bias.log_softmax(-1), labels).item()
+    assert ours == pytest.approx(reference_poe(logits, bias.log_softmax(-1), labels), abs=1e-9)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+def test_poe_with_a_uniform_bias_model_is_cross_entropy(batch, classes):
+    logits, labels = draw(batch, classes), torch.arange(batch) % classes
+    uniform = torch.full_like(logits, -math.log(classes))
+    assert losses.poe(logits, uniform, labels).item() == pytest.approx(reference_ce(logits, labels), abs=1e-9)
+
+
+def test_poe_learns_little_of_what_the_bias_model_explains_and_more_where_it_is_wrong():
+    """The gradient is that of the product's probabilities: p - y."""
+    sure = torch.tensor([[0.0, -20.0, -20.0]]).log_softmax(-1)
+    push = {}
+    for gold in (0, 1):
+        logits = torch.zeros(1, 3, requires_grad=True)
+        losses.poe(logits, sure, torch.tensor([gold])).backward()
+        push[gold] = logits.grad.abs().max().item()
+    assert push[0] < 1e-8
+    assert push[1] == pytest.approx(1)
+
+
+def test_poe_stays_finite_where_both_are_certain_of_the_wrong_label():
+    logits = torch.tensor([[80.0, -80.0]], requires_grad=True)
+    loss = losses.poe(logits, torch.tensor([[0.0, -200.0]]), torch.tensor([1]))
+    loss.backward()
+    assert loss.item() == pytest.approx(360)
+    assert logits.grad.tolist() == [[1.0, -1.0]]
+
+
 def reference_focal(logits, labels, gamma):
     p = [math.exp(-reference_ce(logits[i : i + 1], labels[i : i + 1])) for i in range(len(logits))]
     mean = sum((1 - one) ** gamma for one in p) / len(p)

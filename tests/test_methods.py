@@ -53,7 +53,7 @@ def test_imp_reaches_its_sparsity_in_every_matrix_and_leaves_a_plain_model(encod
         recipe=replace(TWICE, warmup=0.1),
         seed=3,
     )
-    linears = masks.encoder_linears(model)
+    linears = masks.linears(model)
     assert {type(linear) for linear in linears.values()} == {torch.nn.Linear}
     for name, linear in linears.items():
         assert masks.sparsity([linear.weight]) == pytest.approx(
@@ -89,9 +89,9 @@ def test_a_cubic_schedule_refuses_a_warm_up_that_leaves_it_no_room(encoder):
 def test_a_chain_keeps_what_was_removed(encoder):
     settings = {"encoder": encoder, "split": SPLIT, "schedule": "stepwise", "recipe": RECIPE, "seed": 3}
     half = methods.imp(start=None, sparsity=0.5, **settings)
-    gone = {name: linear.weight == 0 for name, linear in masks.encoder_linears(half).items()}
+    gone = {name: linear.weight == 0 for name, linear in masks.linears(half).items()}
     most = methods.imp(start=half, sparsity=0.7, **settings)
-    assert all(not linear.weight[gone[name]].any() for name, linear in masks.encoder_linears(most).items())
+    assert all(not linear.weight[gone[name]].any() for name, linear in masks.linears(most).items())
 
 
 def test_predictions_carry_gold_logits_and_what_is_known_of_the_example(encoder, dense):
@@ -119,12 +119,12 @@ def test_work_counts_training_three_times_a_forward_pass(encoder):
 
 
 def test_no_epochs_is_one_shot_pruning_of_the_start(encoder, dense):
-    before = {name: linear.weight.clone() for name, linear in masks.encoder_linears(dense).items()}
+    before = {name: linear.weight.clone() for name, linear in masks.linears(dense).items()}
     pruned = methods.imp(
         encoder=encoder, split=SPLIT, recipe=replace(RECIPE, epochs=0), start=copy.deepcopy(dense),
         sparsity=0.5, schedule="stepwise",
     )  # fmt: skip
-    for name, linear in masks.encoder_linears(pruned).items():
+    for name, linear in masks.linears(pruned).items():
         assert torch.equal(linear.weight, before[name] * masks.magnitude(before[name], 0.5)), name
 
 
@@ -174,7 +174,7 @@ def test_8_bit_predictions_are_those_of_the_quantised_model(encoder, dense):
     assert list(small.columns) == list(whole.columns)
     off = (small.filter(like="logit_") - whole.filter(like="logit_")).abs()
     assert 0 < off.to_numpy().max() < 0.1 * whole.filter(like="logit_").to_numpy().std() + 0.05
-    assert {type(linear) for linear in masks.encoder_linears(dense).values()} == {torch.nn.Linear}
+    assert {type(linear) for linear in masks.linears(dense).values()} == {torch.nn.Linear}
 
 
 def predictions(*losses):

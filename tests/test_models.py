@@ -1,5 +1,6 @@
 import copy
 
+import numpy as np
 import pytest
 import torch
 import transformers
@@ -47,6 +48,40 @@ def test_truncation_keeps_the_first_layers(directory):
     assert half.config.num_hidden_layers == 2
     with pytest.raises(models.EncoderError, match="9 layers asked of 4"):
         models.truncate(whole, 9)
+
+
+def test_a_words_vector_is_the_mean_of_its_pieces_input_embeddings():
+    encoder = models.Encoder("micro-base")
+    tokenizer, model = encoder.tokenizer(), encoder.classifier(LABELS, seed=0)
+    found = encoder.vectors(["doctor", "isn't"])
+    for word, vector in zip(["doctor", "isn't"], found, strict=True):
+        pieces = [model.bert.embeddings.word_embeddings.weight[i] for i in tokenizer(word)["input_ids"][1:-1]]
+        mean = (sum(pieces) / len(pieces)).detach().numpy()
+        np.testing.assert_allclose(vector, mean / np.sqrt((mean**2).sum()), atol=1e-6)
+    assert len(pieces) > 1
+    assert found.dtype == np.float32
+
+
+def test_what_the_encoder_cannot_read_has_no_vector():
+    encoder = models.Encoder("micro-base")
+    unread, part, empty = encoder.vectors(["日本", "x'日", ""])
+    assert not unread.any()
+    assert not empty.any()
+    read = encoder.vectors(["x'"])[0]
+    np.testing.assert_allclose(part, read, atol=1e-6)
+    assert (read**2).sum() == pytest.approx(1)
+    assert encoder.vectors([]).shape == (0, len(read))
+
+
+def test_roberta_reads_a_word_as_within_a_sentence(tmp_path):
+    vocabulary = {"<s>": 0, "<pad>": 1, "</s>": 2, "<unk>": 3, "a": 4, "Ġ": 5, "Ġa": 6, "<mask>": 7}
+    tokenizer = transformers.RobertaTokenizer(vocab=vocabulary, merges=[("Ġ", "a")])
+    tokenizer.save_pretrained(tmp_path)
+    model = transformers.RobertaModel(transformers.RobertaConfig(**SMALL | {"vocab_size": 8}))
+    model.save_pretrained(tmp_path)
+    expected = model.embeddings.word_embeddings.weight[6].detach()
+    found = models.Encoder(str(tmp_path)).vectors(["a"])[0]
+    np.testing.assert_allclose(found, expected / expected.norm(), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["bert", "distilbert", "roberta"])
@@ -113,3 +148,5 @@ def test_cut_weights_are_named(directory):
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(models.EncoderError, match=f"{directory} cannot be loaded"):
         models.Encoder(str(directory)).classifier(LABELS, seed=0)
+    with pytest.raises(models.EncoderError, match=f"{directory} cannot be loaded"):
+        models.Encoder(str(directory)).vectors(["cat"])

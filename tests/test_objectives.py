@@ -26,6 +26,7 @@ def batch(*rows):
 
 TEACHER = predictions()
 VARIANCES = pd.DataFrame({"id": IDS, "variance": [0.0, 0.1, 0.2, 0.3, 0.4]})
+BIAS = predictions(seed=2)
 GIVEN = {
     objectives.vanilla: {},
     objectives.distil: {"teacher": TEACHER},
@@ -33,6 +34,9 @@ GIVEN = {
     objectives.rmc: {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.5},
     objectives.focal: {"gamma": 2.0},
     objectives.jtt: {"first": TEACHER, "up_weight": 2.0},
+    objectives.poe: {"bias": BIAS},
+    objectives.reweight: {"bias": BIAS},
+    objectives.confidence_regularised: {"bias": BIAS, "teacher": TEACHER},
 }
 
 
@@ -107,6 +111,101 @@ def test_jtt_without_errors_is_cross_entropy():
     )
 
 
+def bias_model(*log_probs):
+    """A bias model with these log-probabilities for all five examples, or with one row for each."""
+    rows = np.tile(log_probs, (5, 1)) if np.ndim(log_probs) == 1 else np.array(log_probs)
+    return pd.DataFrame(rows, columns=[f"logit_{name}" for name in NAMES]).assign(id=IDS, gold="entailment")
+
+
+UNIFORM = bias_model(0.0, 0.0, 0.0)
+
+
+def reference_beta(bias, rows):
+    """The bias model's probability of each example's gold label, one example after the other."""
+    betas = []
+    for index, label in zip(rows["index"].tolist(), rows["labels"].tolist(), strict=True):
+        odds = [np.exp(bias.loc[index, f"logit_{name}"]) for name in NAMES]
+        betas.append(odds[label] / sum(odds))
+    return betas
+
+
+def test_poe_adds_the_bias_models_log_probabilities_of_the_batch_rows():
+    logits, rows = batch(3, 0, 4)
+    bias = torch.tensor(BIAS.iloc[[3, 0, 4], :3].to_numpy(), dtype=torch.float32).log_softmax(-1)
+    expected = losses.poe(logits, bias, rows["labels"]).item()
+    assert value(objectives.poe, logits, rows, bias=BIAS) == pytest.approx(expected, abs=1e-6)
+
+
+def test_reweight_is_the_mean_of_the_losses_weighted_by_what_the_bias_model_leaves():
+    logits, rows = batch(1, 3, 4)
+    weights = [1 - beta for beta in reference_beta(BIAS, rows)]
+    each = [losses.ce(logits[i : i + 1], rows["labels"][i : i + 1]).item() for i in range(3)]
+    expected = sum(w * one for w, one in zip(weights, each, strict=True)) / sum(weights)
+    assert value(objectives.reweight, logits, rows, bias=BIAS) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", [objectives.poe, objectives.reweight])
+def test_a_uniform_bias_model_leaves_cross_entropy(objective):
+    logits, rows = batch(0, 1, 2, 4)
+    plain = losses.ce(logits, rows["labels"]).item()
+    assert value(objective, logits, rows, bias=UNIFORM) == pytest.approx(plain, abs=1e-6)
+
+
+@pytest.mark.parametrize("objective", [objectives.poe, objectives.reweight])
+def test_an_example_the_bias_model_is_certain_of_teaches_nothing(objective):
+    explained, open_ = [60.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    bias = bias_model(explained, *[open_] * 4)
+    logits, rows = batch(0, 1)  # gold: entailment, neutral
+    logits.requires_grad_()
+    objective(NAMES, IDS, bias=bias)(logits, rows).backward()
+    known, unknown = logits.grad.abs().sum(dim=-1).tolist()
+    assert known < 1e-5 < 0.1 < unknown
+
+
+def test_reweight_of_a_batch_without_anything_left_to_learn_stays_finite():
+    logits, rows = batch(0, 3)  # both entailment
+    plain = losses.ce(logits, rows["labels"]).item()
+    bias = bias_model(60.0, 0.0, 0.0)
+    assert value(objectives.reweight, logits, rows, bias=bias) == pytest.approx(plain, abs=1e-6)
+
+
+def gradient(objective, logits, rows, **given):
+    leaf = logits.clone().requires_grad_()
+    objective(NAMES, IDS, **given)(leaf, rows).backward()
+    return leaf.grad
+
+
+def test_confidence_regularisation_has_the_gradient_of_the_papers_cross_entropy():
+    logits, rows = batch(2, 0, 3)
+    probabilities = torch.tensor(TEACHER.iloc[[2, 0, 3], :3].to_numpy()).softmax(-1)
+    target = probabilities ** (1 - torch.tensor(reference_beta(BIAS, rows)))[:, None]
+    target /= target.sum(dim=-1, keepdim=True)
+    leaf = logits.double().requires_grad_()
+    (-(target * leaf.log_softmax(-1)).sum(dim=-1).mean()).backward()
+    ours = gradient(objectives.confidence_regularised, logits, rows, bias=BIAS, teacher=TEACHER)
+    torch.testing.assert_close(ours, leaf.grad.float())
+
+
+def test_confidence_regularisation_without_bias_is_distillation_and_with_nothing_else_is_uniform():
+    logits, rows = batch(1, 4)  # both neutral
+    given = {"teacher": TEACHER, "bias": bias_model(0.0, -60.0, 0.0)}
+    plain = value(objectives.distil, logits, rows, teacher=TEACHER, weight=1.0)
+    assert value(objectives.confidence_regularised, logits, rows, **given) == pytest.approx(plain, abs=1e-6)
+    given["bias"] = bias_model(0.0, 60.0, 0.0)
+    uniform = losses.kd(logits, torch.zeros(2, 3)).item()
+    assert value(objectives.confidence_regularised, logits, rows, **given) == pytest.approx(uniform, abs=1e-6)
+
+
+def test_a_bias_model_is_matched_by_id_and_by_name_and_need_not_be_normalised():
+    logits, rows = batch(1, 4, 2)
+    columns = [f"logit_{name}" for name in reversed(NAMES)]
+    other = BIAS.iloc[[2, 4, 0, 3, 1]][["id", *columns]]
+    other[columns] += 3.0
+    for objective in (objectives.poe, objectives.reweight):
+        straight = value(objective, logits, rows, bias=BIAS)
+        assert value(objective, logits, rows, bias=other) == pytest.approx(straight, abs=1e-5)
+
+
 @pytest.mark.parametrize("objective", GIVEN, ids=lambda objective: objective.__name__)
 def test_every_objective_gives_the_student_a_gradient(objective):
     logits, rows = batch(0, 1, 2, 3, 4)
@@ -115,9 +214,16 @@ def test_every_objective_gives_the_student_a_gradient(objective):
     assert logits.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("objective", [objectives.distil, objectives.jtt])
-def test_examples_without_predictions_are_named(objective):
-    name = "teacher" if objective is objectives.distil else "first"
+@pytest.mark.parametrize(
+    ("objective", "name"),
+    [
+        (objectives.distil, "teacher"),
+        (objectives.jtt, "first"),
+        (objectives.poe, "bias"),
+        (objectives.confidence_regularised, "teacher"),
+    ],
+)
+def test_examples_without_predictions_are_named(objective, name):
     given = GIVEN[objective] | {name: predictions(ids=pd.Index([40, 7, 12, 3, 26]))}
     with pytest.raises(objectives.ObjectiveError, match=r"1 of 5 training examples are unknown, first id 25"):
         objective(NAMES, IDS, **given)
@@ -130,3 +236,8 @@ def test_a_teacher_of_other_classes_is_refused():
         objectives.distil(
             ["not_duplicate", "duplicate"], IDS, teacher=TEACHER.assign(logit_not_duplicate=0.0)
         )
+
+
+def test_a_bias_model_of_other_classes_is_refused_as_such():
+    with pytest.raises(objectives.ObjectiveError, match="the bias model predicts no logit_neutral; it needs"):
+        objectives.poe(NAMES, IDS, bias=BIAS.drop(columns="logit_neutral"))

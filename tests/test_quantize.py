@@ -128,14 +128,14 @@ def test_products_are_whole_multiples_of_the_two_steps():
 def test_after_masks_and_without_heads():
     model = made("bert")
     layers = masks.wrap(model)
-    masks.apply(layers, {name: masks.magnitude(layer.weight, 0.5) for name, layer in layers.items()})
+    masks.assign(layers, {name: masks.magnitude(layer.weight, 0.5) for name, layer in layers.items()})
     with pytest.raises(ValueError, match=r"still wears masks; call masks.unwrap first"):
         quantize.dynamic(model)
     masks.unwrap(model)
     heads.remove(model, {0: [1], 1: [0, 3]})
     small = quantize.dynamic(model)
     check_close(small, model)
-    zero = masks.encoder_linears(model)["bert.encoder.layer.0.attention.self.query"].weight == 0
+    zero = masks.linears(model)["bert.encoder.layer.0.attention.self.query"].weight == 0
     query = small.bert.encoder.layer[0].attention.self.query
     assert not query.weight().int_repr()[zero].any()
 

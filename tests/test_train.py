@@ -93,7 +93,7 @@ def test_frozen_parameters_and_masked_weights_stay(model, encoded):
     model.bert.embeddings.requires_grad_(False)
     layers = masks.wrap(model)
     keep = {name: masks.magnitude(layer.weight, 0.5) for name, layer in layers.items()}
-    masks.apply(layers, keep)
+    masks.assign(layers, keep)
     hidden = {name: layer.weight.detach()[~keep[name]].clone() for name, layer in layers.items()}
     train.fit(model, encoded, ce, epochs=2, **SETTINGS)
     assert torch.equal(model.bert.embeddings.word_embeddings.weight, before)

@@ -8,8 +8,10 @@ one seed it speaks of new items for that very model, and says `seeds=1`.
 
 from robust_lib.compare.accuracies import (
     Accuracy,
+    Beds,
     McNemar,
     accuracy,
+    by_testbed,
     contrast,
     difference,
     easy_hard_gap,
@@ -22,6 +24,7 @@ from robust_lib.compare.accuracies import (
     mcnemar,
     ood_accuracy,
     points,
+    retained,
 )
 from robust_lib.compare.intervals import (
     Arm,
@@ -51,6 +54,7 @@ from robust_lib.compare.scores import (
 __all__ = [
     "Accuracy",
     "Arm",
+    "Beds",
     "CompareError",
     "Draws",
     "Floats",
@@ -65,6 +69,7 @@ __all__ = [
     "agreement",
     "arm",
     "auroc",
+    "by_testbed",
     "calibration",
     "calibration_error",
     "calibration_error_difference",
@@ -88,6 +93,7 @@ __all__ = [
     "power",
     "profiles",
     "rank_correlation",
+    "retained",
     "seeds_needed",
     "tidy",
 ]

@@ -1,4 +1,7 @@
-"""Accuracies, F1 and F_bias with intervals, their differences, and McNemar's test."""
+"""Accuracies, F1 and F_bias with intervals, their differences and ratios, and McNemar's test.
+
+What is said of accuracy holds for F1 as well where the arms or profiles are measured by it (`Arm.measure`).
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +12,19 @@ import pandas as pd
 from scipy import stats
 
 from robust_lib import metrics
-from robust_lib.compare.intervals import Arm, CompareError, Draws, Floats, Interval, interval, same_items
+from robust_lib.compare.intervals import (
+    Arm,
+    CompareError,
+    Draws,
+    Floats,
+    Interval,
+    interval,
+    same_items,
+)
 from robust_lib.compare.profile import Profile, ProfileKey
 
 Accuracy = Literal["id", "ood", "gap"]  # in distribution, out of it, the second less the first
+Beds = Literal["id", "ood"]
 Pairs = Sequence[tuple[Profile, Profile]]  # (model, reference), one for each task
 
 
@@ -27,16 +39,19 @@ class McNemar:
 
 
 def accuracy(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
-    """Interval of the share of right items; all right or all wrong, which has no spread: exact limits."""
+    """Interval of the share of right items, or of F1, mean over seeds.
+
+    All right or all wrong, which has no spread: exact binomial limits. F1 has none: 0 or 1 stands without spread.
+    """
     found = interval(lambda rate: rate, [arm], generator=generator, level=level, bounds=(0, 1))
-    if 0 < found.value < 1:
+    if arm.measure != "accuracy" or 0 < found.value < 1:
         return found
     exact = stats.binomtest(round(found.value * found.n), found.n).proportion_ci(level)
     return replace(found, low=float(exact.low), high=float(exact.high))
 
 
 def ood_accuracy(profile: Profile, *, generator: Draws = 0, level: float = 0.95) -> Interval:
-    """Interval of the accuracy on the task's OOD sets taken together, pooled as the profile says."""
+    """Interval of accuracy or F1 on the task's OOD sets taken together, pooled as the profile says."""
     if len(profile.ood) == 1:
         return accuracy(profile.ood[0], generator=generator, level=level)
     return interval(
@@ -49,12 +64,19 @@ def ood_accuracy(profile: Profile, *, generator: Draws = 0, level: float = 0.95)
 
 
 def f1(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
-    """Interval of the F1 of one class; the arm's outcomes are the three columns of `metrics.confusion`."""
+    """Interval of the F1 of one class; the arm's outcomes are the three columns of `metrics.confusion`.
+
+    Of several seeds that of their answers taken together; the mean of their F1s is `accuracy` of an arm of F1.
+    """
     return interval(lambda r: metrics.f1_score(*r), [arm], generator=generator, level=level, bounds=(0, 1))
 
 
 def difference(first: Arm, second: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
-    """Interval of first minus second, paired by item, and by seed where both have the same seeds."""
+    """Interval of first minus second, paired by item, and by seed where both have the same seeds.
+
+    Raises CompareError for accuracy against F1.
+    """
+    _same_measure([first], [second])
     return interval(lambda one, two: one - two, [first, second], generator=generator, level=level)
 
 
@@ -69,8 +91,10 @@ def contrast(
     """Interval of the mean over the first profiles less that over the second: in-distribution accuracy (`id`), pooled
     OOD accuracy (`ood`), or OOD less in-distribution (`gap`). Paired as in `difference`.
 
-    Several profiles are those of several tasks, or of several models of one.
+    Several profiles are those of several tasks, or of several models of one. Tasks measured by accuracy and by F1 may
+    stand together, but not against each other: CompareError.
     """
+    _same_measure(first, second)
 
     def mean(profiles: Sequence[Profile], left: Iterator[Floats]) -> Floats:
         return np.asarray(np.mean([_rate(profile, of, left) for profile in profiles], axis=0))
@@ -81,6 +105,26 @@ def contrast(
 
     arms = [arm for profile in (*first, *second) for arm in _part(profile, of)]
     return interval(less, arms, generator=generator, level=level)
+
+
+def retained(
+    model: Profile, reference: Profile, of: Beds = "id", *, generator: Draws = 0, level: float = 0.95
+) -> Interval:
+    """Interval of the share of the reference's accuracy or F1 that the model has, paired by item and seed.
+
+    model / reference, in distribution (`id`) or on the pooled OOD sets (`ood`): paper 4, section 4.2.2, has
+    subnetworks that "preserve 95% of the full model's ID performance". 1 for the reference itself, above 1 where the
+    model is better; NaN where the reference has 0. Raises CompareError for accuracy against F1.
+    """
+    _same_measure([model], [reference])
+
+    def ratio(*rates: Floats) -> Floats:
+        left = iter(rates)
+        own = _rate(model, of, left)
+        return _over_positive(own, _rate(reference, of, left))
+
+    arms = [*_part(model, of), *_part(reference, of)]
+    return interval(ratio, arms, generator=generator, level=level)
 
 
 def easy_hard_gap(profile: Profile, *, generator: Draws = 0, level: float = 0.95) -> Interval:
@@ -118,7 +162,8 @@ def f_bias(pairs: Pairs, *, generator: Draws = 0, level: float = 0.95) -> Interv
     """Interval of F_bias averaged over tasks, from one (model, reference) for each.
 
     F_bias as in `metrics.f_bias`; items and seeds are paired between model and reference. Its value is NaN
-    where one reference has no gap, its limits infinite where a reference's gap cannot be told from zero.
+    where one reference has no gap, its limits infinite where a reference's gap cannot be told from zero. Of a
+    task measured by F1 it is the relative loss of F1. Raises CompareError for accuracy against F1.
     """
     return interval(
         lambda *rates: _mean_bias(pairs, iter(rates)), _arms(pairs), generator=generator, level=level
@@ -159,7 +204,7 @@ def f_bias_reduction(first: Pairs, second: Pairs, *, generator: Draws = 0, level
 
 
 def points(found: Mapping[ProfileKey, Profile], *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
-    """In-distribution and pooled OOD accuracy of each profile, as shares with limits: what the figures draw.
+    """In-distribution and pooled OOD accuracy or F1 of each profile, as shares with limits: what the figures draw.
 
     Columns: task, method, sparsity, chance, seeds, id, id_low, id_high, ood, ood_low, ood_high.
     """
@@ -171,6 +216,24 @@ def points(found: Mapping[ProfileKey, Profile], *, level: float = 0.95, seed: in
         for name, one in (("id", inside), ("ood", outside)):
             row |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
         rows.append(row | {"seeds": inside.seeds})
+    return pd.DataFrame(rows)
+
+
+def by_testbed(found: Mapping[ProfileKey, Profile], *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
+    """Accuracy or F1 of each profile on each of its test beds, one row for each, as shares.
+
+    Columns: task, testbed, where (id, ood), method, sparsity, measure (accuracy, f1), value, low, high, sd (over
+    training seeds, NaN for one), n (items), seeds, baseline (`metrics.baseline` of the test bed).
+    """
+    rows = []
+    for (task, method, sparsity), profile in found.items():
+        for arm in profile.arms:
+            one = accuracy(arm, generator=seed, level=level)
+            where = "id" if arm is profile.id else "ood"
+            row: dict[str, Any] = {"task": task, "testbed": arm.testbed, "where": where, "method": method}
+            row |= {"sparsity": sparsity, "measure": arm.measure, "value": one.value, "low": one.low}
+            row |= {"high": one.high, "sd": one.seed_sd, "n": one.n, "seeds": one.seeds}
+            rows.append(row | {"baseline": profile.baselines.get(arm.testbed, np.nan)})
     return pd.DataFrame(rows)
 
 
@@ -187,6 +250,15 @@ def mcnemar(first: "pd.Series[Any]", second: "pd.Series[Any]") -> McNemar:
     return McNemar(only_first, only_second, len(one), min(1.0, 2 * float(tail)))
 
 
+def _same_measure(first: Sequence[Arm | Profile], second: Sequence[Arm | Profile]) -> None:
+    one, two = ({each.measure for each in group} for group in (first, second))
+    if one != two:
+        raise CompareError(
+            f"the first is measured by {' and '.join(sorted(one))}, the second by {' and '.join(sorted(two))}: "
+            "give both the same `measures`"
+        )
+
+
 def _easy_and_hard(profile: Profile) -> tuple[Arm, Arm]:
     missing = [name for name in ("easy", "hard") if name not in profile.slices]
     if missing:
@@ -198,6 +270,8 @@ def _easy_and_hard(profile: Profile) -> tuple[Arm, Arm]:
 
 
 def _arms(pairs: Pairs) -> list[Arm]:
+    for model, reference in pairs:
+        _same_measure([model], [reference])
     return [arm for pair in pairs for profile in pair for arm in profile.arms]
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from robust_lib import metrics
+
 Floats = NDArray[np.float64]
 Draws = np.random.Generator | int  # of resamples: a generator, or the seed of a fresh one
 Outcomes = Mapping[int, "pd.Series[Any] | pd.DataFrame"]
@@ -46,8 +48,8 @@ class Interval:
 class Arm:
     """One model on one test bed: an outcome for each training seed and item.
 
-    `values` is seeds x items x quantities: one quantity for accuracy, three for F1. Arms of one `testbed`
-    share their items; arms of one `task` with equal `seeds` share these.
+    `values` is seeds x items x quantities: one quantity for accuracy and F1, whose mean it is (`metrics.outcomes`).
+    `measure` says which. Arms of one `testbed` share their items; arms of one `task` with equal `seeds` share these.
     """
 
     task: str
@@ -55,10 +57,11 @@ class Arm:
     seeds: tuple[int, ...]
     ids: "pd.Index[Any]"
     values: Floats
+    measure: metrics.Measure = "accuracy"
 
 
-def arm(task: str, testbed: str, outcomes: Outcomes) -> Arm:
-    """An arm from one Series per seed, indexed by example id (`metrics.correct`), or one frame of quantities.
+def arm(task: str, testbed: str, outcomes: Outcomes, *, measure: metrics.Measure = "accuracy") -> Arm:
+    """An arm from one Series per seed, indexed by example id (`metrics.outcomes`), or one frame of quantities.
 
     Raises CompareError for no seed, no item, an id that stands twice, an outcome that is not a finite
     number, and seeds that do not hold the same items.
@@ -74,7 +77,7 @@ def arm(task: str, testbed: str, outcomes: Outcomes) -> Arm:
     values = np.stack([outcomes[seed].reindex(ids).to_numpy(dtype=np.float64) for seed in seeds])
     if not np.isfinite(values).all():
         raise CompareError(f"{testbed}: {(~np.isfinite(values)).sum()} outcomes are not finite numbers")
-    return Arm(task, testbed, seeds, ids, values.reshape(*values.shape[:2], -1))
+    return Arm(task, testbed, seeds, ids, values.reshape(*values.shape[:2], -1), measure)
 
 
 def interval(

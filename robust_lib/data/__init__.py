@@ -1,6 +1,6 @@
 """Tasks and test beds in one canonical form, from the micro world, a data directory or the hub."""
 
-from robust_lib.data.encoding import Encoded, batches, tokenised
+from robust_lib.data.encoding import Encoded, batches, concatenated, joined, tokenised
 from robust_lib.data.split import Split, training
 from robust_lib.data.tasks import DATASETS, TASKS, DataError, Dataset, Task, TestBed, beds
 
@@ -15,6 +15,8 @@ __all__ = [
     "TestBed",
     "batches",
     "beds",
+    "concatenated",
+    "joined",
     "tokenised",
     "training",
 ]

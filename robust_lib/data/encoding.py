@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,19 @@ def tokenised(split: Split, tokenizer: Any, max_length: int) -> Encoded:
     return _encoded[key]
 
 
+def concatenated(parts: Sequence[Encoded], *, renames: Mapping[str, str]) -> Encoded:
+    """Tokenised splits end to end, with the labels of the first; `renames` says what a foreign label counts as."""
+    labels = parts[0].labels
+    names = [np.array([renames.get(label, label) for label in part.labels])[part.gold] for part in parts]
+    absent = sorted(set(np.concatenate(names)) - set(labels))
+    if absent:
+        raise DataError(f"label {', '.join(absent)} is none of {', '.join(labels)}: say what it counts as")
+    gold = np.array([labels.index(name) for name in np.concatenate(names)])
+    tokens = {name: np.concatenate([part.tokens[name] for part in parts]) for name in parts[0].tokens}
+    starts = np.concatenate([[0], np.cumsum(np.concatenate([part.lengths for part in parts]))])
+    return Encoded(tokens, parts[0].padding, starts, gold, labels)
+
+
 def _tokenise(split: Split, tokenizer: Any, max_length: int) -> Encoded:
     if not split.labels:
         raise DataError(f"{split.path}: span questions have no labels and are not read as one piece of text")
@@ -113,6 +126,27 @@ def batches(
     for rows in _order(encoded, batch_size, generator, length_bucketed):
         batch = _padded(encoded, rows) | {"labels": gold[rows], "index": rows}
         yield {name: torch.from_numpy(array) for name, array in batch.items()}
+
+
+def joined(encoded: Encoded, parts: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Batches one after the other as one, padded to the longest; a part with fewer examples repeats its first."""
+    import torch
+
+    rows = max(len(part["index"]) for part in parts)
+    width = max(part["input_ids"].shape[1] for part in parts)
+    filled = []
+    for part in parts:
+        taken = [*range(len(part["index"])), *[0] * (rows - len(part["index"]))]
+        wide = {name: width - tensor.shape[1] for name, tensor in part.items() if tensor.ndim == 2}
+        filled.append(
+            {
+                name: torch.nn.functional.pad(
+                    tensor[taken], (0, wide.get(name, 0)), value=encoded.padding.get(name, 0)
+                )
+                for name, tensor in part.items()
+            }
+        )
+    return {name: torch.cat([part[name] for part in filled]) for name in filled[0]}
 
 
 def _indices(encoded: Encoded, labels: Sequence[str]) -> np.ndarray:

@@ -24,7 +24,8 @@ class Task:
     """What is learned from `train` and where it is measured.
 
     The first in-distribution test bed is the papers' "DEV". How several beds out of distribution make one
-    number is `metrics.POOL`.
+    number is `metrics.POOL`. `ood_training` are the splits, and how often each, that paper 4 adds to the training
+    set for its upper bound (section 4.5).
     """
 
     text: tuple[str, ...]
@@ -32,6 +33,7 @@ class Task:
     train: str
     in_distribution: tuple[TestBed, ...]
     out_of_distribution: tuple[TestBed, ...] = ()
+    ood_training: tuple[tuple[str, int], ...] = ()
 
     @property
     def testbeds(self) -> tuple[TestBed, ...]:
@@ -81,6 +83,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 TestBed("mnli/validation_mismatched"),
             ),
             out_of_distribution=(TestBed("hans/validation"),),
+            ood_training=(("hans/train", 1),),
         ),
         "fever": Task(
             text=("claim", "evidence"),
@@ -89,6 +92,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
             in_distribution=(TestBed("fever/dev"),),
             # Sym1 is v0.1 "generated" (717) and Sym2 the test part of v0.2 (712); paper 1 says 712 for both.
             out_of_distribution=(TestBed("fever_symmetric/v1_generated"), TestBed("fever_symmetric/v2_test")),
+            ood_training=(("fever_symmetric/v2_dev", 10),),
         ),
         "qqp": Task(
             text=("sentence1", "sentence2"),
@@ -99,6 +103,7 @@ TASKS: Mapping[str, Task] = MappingProxyType(
                 TestBed("paws_wiki/test", _PARAPHRASE_METRICS),
                 TestBed("paws_qqp/dev_and_test", _PARAPHRASE_METRICS),
             ),
+            ood_training=(("paws_qqp/train", 1), ("paws_wiki/train", 1)),
         ),
         "sst2": Task(("sentence",), SENTIMENT, "sst2/train", (TestBed("sst2/validation"),)),
         "imdb": Task(("text",), SENTIMENT, "imdb/train", (TestBed("imdb/test"),)),

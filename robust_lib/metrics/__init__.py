@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Merge = Literal["argmax", "sum"]
 Pool = Literal["sets", "examples"]
+Measure = Literal["accuracy", "f1"]  # what a test bed is measured by; f1 is that of the class `duplicate`
 Labels = NDArray[np.object_]
 Floats = NDArray[np.float64]
 
@@ -140,6 +141,43 @@ def f1_score(hit: ArrayLike, alarm: ArrayLike, miss: ArrayLike) -> Floats:
     """2 hit / (2 hit + alarm + miss), elementwise, from counts or rates; NaN where all are zero."""
     hit, alarm, miss = (np.asarray(x, dtype=np.float64) for x in (hit, alarm, miss))
     return _ratio(2 * hit, 2 * hit + alarm + miss)
+
+
+def outcomes(
+    predictions: pd.DataFrame, measure: Measure = "accuracy", merge: Merge = "argmax"
+) -> "pd.Series[Any]":
+    """One number per example, indexed by `id`, whose mean is the accuracy or F1: what `compare` resamples.
+
+    Accuracy: `correct`. F1: F1 and the example's influence on it, from the columns of `confusion`,
+
+        F1 + (2 hit - F1 w) / mean(w),   w = 2 hit + alarm + miss.
+
+    So means over seeds are means of the seeds' F1, which is what papers average; redrawing the examples moves F1 to
+    first order. Raises MetricError where F1 is undefined: no example is of its class, and none is called so.
+    """
+    if measure == "accuracy":
+        return correct(predictions, merge)
+    if measure != "f1":
+        raise MetricError(f"measure is '{measure}'; it can be 'accuracy' or 'f1'")
+    parts = confusion(predictions).astype(np.float64)
+    weights = 2 * parts["hit"] + parts["alarm"] + parts["miss"]
+    if not weights.any():
+        raise MetricError("F1 is undefined: no example is of its class, and none is called so")
+    score = float(f1_score(parts["hit"].sum(), parts["alarm"].sum(), parts["miss"].sum()))
+    return (score + (2 * parts["hit"] - score * weights) / weights.mean()).rename("outcome")
+
+
+def baseline(gold: "pd.Series[str]", measure: Measure = "accuracy", positive: str = "duplicate") -> float:
+    """What answers that did not read the example reach on these gold labels, as a share.
+
+    Accuracy: 1 / k, an even guess among the k labels that occur. F1: 2 p / (1 + p), all called `positive`, which is a
+    share p of the examples: paper 4, section 4.2.2, has subnetworks whose F1 rises towards it while they lose what
+    they knew. 0 where no example is positive, 1 where all are.
+    """
+    if measure == "accuracy":
+        return 1 / gold.nunique()
+    share = float((gold == positive).mean())
+    return 2 * share / (1 + share)
 
 
 def f_bias(

@@ -11,15 +11,20 @@
 
 from robust_lib.report.checks import Checks
 from robust_lib.report.figures import (
+    SERIES,
+    Line,
     agreement_figure,
     confidence_figure,
+    curves_figure,
     difficulty_figure,
     easy_hard_figure,
     id_ood_figure,
+    lengths_figure,
     mitigation_figure,
     resolution_figure,
     sparsity_figure,
     stage_one_figure,
+    subnetwork_figure,
 )
 from robust_lib.report.layout import Claims, Disagreements, Table, disagreements, extremes
 from robust_lib.report.outputs import save
@@ -41,6 +46,7 @@ from robust_lib.report.scorecard import (
     summary,
     verdict,
 )
+from robust_lib.report.subnetworks import SubnetworkTable, subnetwork_table
 
 __all__ = [
     "CELL_VERDICTS",
@@ -48,23 +54,28 @@ __all__ = [
     "KEYS",
     "MARKS",
     "OURS",
+    "SERIES",
     "Checks",
     "Claims",
     "Disagreements",
+    "Line",
     "Record",
     "Row",
     "Scale",
     "ScorecardError",
+    "SubnetworkTable",
     "Table",
     "agreement_figure",
     "claim",
     "claim_verdict",
     "confidence_figure",
+    "curves_figure",
     "difficulty_figure",
     "disagreements",
     "easy_hard_figure",
     "extremes",
     "id_ood_figure",
+    "lengths_figure",
     "mitigation_figure",
     "pruning_rows",
     "record",
@@ -75,6 +86,8 @@ __all__ = [
     "scored",
     "sparsity_figure",
     "stage_one_figure",
+    "subnetwork_figure",
+    "subnetwork_table",
     "summary",
     "verdict",
 ]

@@ -13,6 +13,7 @@ from robust_lib.report.layout import Claims
 from robust_lib.report.scorecard import CLAIM_VERDICTS, OURS, Record, Scale, claim
 
 Keys = ProfileKey | Sequence[ProfileKey]
+PLACES: dict[compare.Accuracy, str] = {"id": "DEV", "ood": "OOD", "gap": "OOD less DEV"}
 AT_CHANCE = ", a reference not above chance OOD"
 
 
@@ -21,12 +22,14 @@ class Checks:
     """Collects the checks of one paper's claims; `claims` shows them in the order of their items.
 
     A model is named by its key (task, method, sparsity), several by a list, of which the mean is taken; `names` are
-    readable names of methods. Each check takes the claim's boundary (`above` or `below`, see `claim_verdict`) and the
-    printed value, if any. Differences are in percentage points, paired by item and seed.
+    readable names of methods. Each check takes the claim's boundary (`above`, `below` or, of "comparable" models,
+    `within`, see `claim_verdict`) and the printed value, if any. Differences are in percentage points of accuracy,
+    or of F1 where the profiles are measured by it and the quantity says so, paired by item and seed.
 
     A check against a method in `ours`, controls that the paper has not, is no verdict on the paper's own comparison
     and carries OURS behind its item. Where a reference's OOD accuracy is not above chance it has nothing to
-    lose OOD: a loss or a relative bias against it "cannot be told", whatever the interval.
+    lose OOD: a loss, a relative bias or being comparable to it "cannot be told", whatever the interval. F1 has no such
+    floor: calling all duplicate reaches `chance`, calling none 0.
     """
 
     paper: int
@@ -63,32 +66,45 @@ class Checks:
         *,
         above: float | None = None,
         below: float | None = None,
+        within: float | None = None,
         printed: float | None = None,
         told: bool = True,
     ) -> None:
         """A check on any quantity; item as in the paper's claims, as "3.5-a". `told` False: it cannot be told."""
-        limits: dict[str, Any] = {"scale": self.scale, "above": above, "below": below, "printed": printed}
-        side = f"> {above:.3g}" if above is not None else f"< {below or 0:.3g}"
-        entry = claim(self.paper, f"claim {item}", row, f"{quantity} (claimed {side})", value, **limits)
+        limits: dict[str, Any] = {"above": above, "below": below, "within": within}
+        signs = {"above": "> ", "below": "< ", "within": "within ±"}
+        sides = [f"{signs[name]}{at:.3g}" for name, at in limits.items() if at is not None]
+        column = f"{quantity} (claimed {', '.join(sides)})"
+        entry = claim(
+            self.paper, f"claim {item}", row, column, value, scale=self.scale, printed=printed, **limits
+        )
         self.records.append(entry if told else entry | {"verdict": "cannot be told"})
 
     def dev(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
-        """In-distribution accuracy of the model less that of the other."""
-        self._contrast(item, "DEV", "id", model, other, boundary)
+        """In-distribution accuracy or F1 of the model less that of the other."""
+        self._contrast(item, "id", model, other, boundary)
 
     def ood(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
-        """Pooled OOD accuracy of the model less that of the other."""
-        self._contrast(item, "OOD", "ood", model, other, boundary)
+        """Pooled OOD accuracy or F1 of the model less that of the other."""
+        self._contrast(item, "ood", model, other, boundary)
+
+    def retained(
+        self, item: str, model: ProfileKey, other: ProfileKey, *, of: compare.Beds = "id", **boundary: Any
+    ) -> None:
+        """Accuracy or F1 of the model in percent of the other's, in distribution or pooled OOD."""
+        ours = compare.retained(self.profiles[model], self.profiles[other], of).times(100)
+        quantity = f"{self._where(PLACES[of], [model])}, percent of {self.label(other)}"
+        self.add(self._item(item, [other]), self.named(model), quantity, ours, **boundary)
 
     def lost(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
-        """OOD less in-distribution accuracy of the model, less that of the other: below 0, it lost more OOD."""
-        self._contrast(item, "OOD less DEV", "gap", model, other, boundary)
+        """OOD less in-distribution accuracy or F1 of the model, less that of the other: below 0, it lost more OOD."""
+        self._contrast(item, "gap", model, other, boundary)
 
     def part(self, item: str, name: str, model: ProfileKey, other: ProfileKey, **boundary: Any) -> None:
-        """Accuracy on a slice of the in-distribution test bed, hard or easy."""
+        """Accuracy or F1 on a slice of the in-distribution test bed, hard or easy."""
         arms = (self.profiles[key].slices[name] for key in (model, other))
         ours = compare.difference(*arms).times(100)
-        quantity = f"{name}, points above {self.label(other)}"
+        quantity = f"{self._where(name, [model])}, points above {self.label(other)}"
         self.add(self._item(item, [other]), self.named(model), quantity, ours, **boundary)
 
     def f_bias(self, item: str, model: Keys, other: Keys, **boundary: Any) -> None:
@@ -108,9 +124,9 @@ class Checks:
         self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
 
     def at_chance(self, key: ProfileKey) -> bool:
-        """Whether the model's OOD accuracy cannot be told to be above that of an even guess."""
+        """Whether the model's OOD accuracy cannot be told to be above that of an even guess; of F1 never."""
         profile = self.profiles[key]
-        if not profile.ood:
+        if not profile.ood or profile.measure == "f1":
             return False
         return compare.ood_accuracy(profile).low <= profile.chance
 
@@ -133,7 +149,6 @@ class Checks:
     def _contrast(
         self,
         item: str,
-        where: str,
         of: compare.Accuracy,
         model: Keys,
         other: Keys,
@@ -142,10 +157,17 @@ class Checks:
         first, second = ([self.profiles[key] for key in _several(keys)] for keys in (model, other))
         ours = compare.contrast(first, second, of).times(100)
         names, told = self._labels(other), True
-        if of == "gap" or (of == "ood" and "below" in boundary):
+        if of == "gap" or (of == "ood" and {"below", "within"} & set(boundary)):
             names, told = self._lossless(names, _several(other))
-        quantity = f"{where}, points above {names}"
+        quantity = f"{self._where(PLACES[of], _several(model))}, points above {names}"
         self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)
+
+    def _where(self, place: str, models: Sequence[ProfileKey]) -> str:
+        """A place, and that it is measured by F1 where it is."""
+        measures = {self.profiles[key].measure for key in models}
+        if measures == {"f1"}:
+            return f"{place} F1"
+        return f"{place} accuracy and F1" if "f1" in measures else place
 
     def _pairs(self, model: Keys, reference: Keys) -> list[tuple[Profile, Profile]]:
         keys = zip(_several(model), _several(reference), strict=True)

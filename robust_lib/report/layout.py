@@ -97,7 +97,7 @@ class Table:
             STYLES
         )
         above = f"{html.escape(self.title)}<br><small>{_subscript(self._told_units())}</small>"
-        styler = styler.set_uuid(_identifier(self.title)).set_caption(above)
+        styler = styler.set_uuid(identifier(self.title)).set_caption(above)
         below = "".join(
             f"<div>{_subscript(text)}</div>" for text in (self._legend(), *self._contradictions())
         )
@@ -199,7 +199,7 @@ class Disagreements:
         return pipes(self._HEAD, self._rows())
 
     def _repr_html_(self) -> str:
-        return _sheet(self._HEAD, self._rows(), {"why": "words"}, f"disagreements_{_identifier(self.item)}")
+        return _sheet(self._HEAD, self._rows(), {"why": "words"}, f"disagreements_{identifier(self.item)}")
 
     def _rows(self) -> list[tuple[str, ...]]:
         keys = ("row", "column", "printed_text", "follows", "reason")
@@ -271,7 +271,7 @@ def _html_cell(entry: Record | None, unit: str, odd: bool) -> str:
     return "<br>".join(lines)
 
 
-def _identifier(title: str) -> str:
+def identifier(title: str) -> str:
     """Of the page's element, so that the same table gives the same HTML: paper_1_table_1."""
     return re.sub(r"\W+", "_", title.partition(":")[0]).lower()
 

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from robust_lib.report import figures, files
 from robust_lib.report.layout import Claims, Table, pipes
 from robust_lib.report.scorecard import KEYS, score
+from robust_lib.report.subnetworks import SubnetworkTable
 
-Output = Table | Claims | Figure | pd.DataFrame
+Output = Table | SubnetworkTable | Claims | Figure | pd.DataFrame
 ABOUT = ("notebook", "parameters", "seeds", "versions", "git", "device", "started")
 
 
@@ -52,6 +53,8 @@ def _contents(name: str, output: Output) -> dict[str, bytes]:
     if isinstance(output, pd.DataFrame):
         head, body = [str(c) for c in output.columns], output.map(str).to_numpy().tolist()
         frame, text = output, pipes(head, body)
+    elif isinstance(output, SubnetworkTable):
+        frame, text = output.cells, repr(output)
     else:
         frame, text = pd.DataFrame(list(output.records), columns=list(KEYS)), repr(output)
     return {f"{name}.csv": frame.to_csv(index=False).encode(), f"{name}.md": f"{text}\n".encode()}

@@ -87,22 +87,28 @@ def verdict(
     return "not comparable at this scale" if math.isnan(seed_noise_sd) else "differs"
 
 
-def claim_verdict(ours: Interval, *, above: float | None = None, below: float | None = None) -> str:
+def claim_verdict(
+    ours: Interval, *, above: float | None = None, below: float | None = None, within: float | None = None
+) -> str:
     """Whether a quantity is above (or below) a boundary: "holds" if the whole interval is, "does not hold" if none
     of it is, "cannot be told" if it spans the boundary, is unbounded on that side, or the quantity is
     undefined; and always on one seed. A claim speaks of a method, and one training leaves the spread between
     trainings unknown, which is as large as most differences the papers print (`published.seed_noise`).
 
-    Give one of the two. A value exactly on the boundary is neither above nor below it.
+    `within` asks for equivalence, as of two models that are "comparable": between -within and within, on both sides.
+    Give one of the three. A value exactly on the boundary is neither above nor below it, nor within.
     """
-    if (above is None) == (below is None):
-        raise ValueError(f"a claim has one boundary: above is {above}, below is {below}")
+    if [above, below, within].count(None) != 2:
+        raise ValueError(f"a claim has one boundary: above is {above}, below is {below}, within is {within}")
     if math.isnan(ours.value) or ours.seeds < 2:
         return "cannot be told"
     if above is not None:
         inside, outside = ours.low > above, ours.high <= above
-    else:
-        inside, outside = ours.high < below, ours.low >= below  # type: ignore[operator]
+    elif below is not None:
+        inside, outside = ours.high < below, ours.low >= below
+    elif within is not None:
+        inside = -within < ours.low and ours.high < within
+        outside = ours.low >= within or ours.high <= -within
     return "holds" if inside else "does not hold" if outside else "cannot be told"
 
 
@@ -150,12 +156,12 @@ def claim(
     scale: Scale,
     above: float | None = None,
     below: float | None = None,
+    within: float | None = None,
     printed: float | None = None,
 ) -> Record:
     """The record of one claim, item as in `published.claims`; see `claim_verdict` for the boundary."""
-    return record(
-        paper, item, row, column, printed, ours, scale, claim_verdict(ours, above=above, below=below)
-    )
+    told = claim_verdict(ours, above=above, below=below, within=within)
+    return record(paper, item, row, column, printed, ours, scale, told)
 
 
 def scored(path: Path) -> list[Record]:

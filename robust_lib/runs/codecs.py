@@ -1,4 +1,7 @@
-"""How results become files and come back: parquet, safetensors, models, JSON, never pickle."""
+"""How results become files and come back: parquet, safetensors, models, packed masks, JSON, never pickle.
+
+A dict of such results is kept part by part, each in a folder of its own.
+"""
 
 from __future__ import annotations
 
@@ -9,28 +12,35 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-RESULTS = "a DataFrame, a transformers model, a dict of tensors, or numbers, strings, lists and dicts of them"
+RESULTS = "a DataFrame, a transformers model, a dict of tensors, numbers and strings in lists and dicts, dicts of these"
 
 
 class ResultError(ValueError):
     """A result that cannot be kept, or that does not come back as what it was."""
 
 
-def write(value: Any, directory: Path) -> str:
+def write(value: Any, directory: Path, *, where: str = "the result") -> str:
     """Write a result into an empty directory; the name of its kind, which `read` needs.
 
-    Models and tensors lose their device and keep their dtype. Raises ResultError naming what cannot be kept.
+    Models and tensors lose their device and keep their dtype; a dict of masks (bool tensors) takes one bit for each
+    entry. Raises ResultError naming what cannot be kept, by `where` it is.
     """
     if _is_frame(value):
         _write_frame(value, directory)
         return "frame"
-    if hasattr(value, "save_pretrained"):
-        _write_model(value, directory)
+    if _is_model(value):
+        _write_model(value, directory, where)
         return "model"
+    if _is_masks(value):
+        _write_masks(value, directory)
+        return "masks"
     if _is_tensors(value):
         _write_tensors(value, directory)
         return "tensors"
-    _check_json(value, "the result")
+    if _has_parts(value):
+        _write_parts(value, directory, where)
+        return "parts"
+    _check_json(value, where)
     text = json.dumps(value, default=_plain, ensure_ascii=False)
     (directory / "value.json").write_text(text, encoding="utf-8")
     return "json"
@@ -48,6 +58,13 @@ def read(directory: Path, kind: str) -> Any:
         from safetensors.torch import load_file
 
         return load_file(directory / "tensors.safetensors")
+    if kind == "masks":
+        from robust_lib import masks
+
+        return masks.load(directory / "masks.safetensors")
+    if kind == "parts":
+        kinds = json.loads((directory / "parts.json").read_text(encoding="utf-8"))
+        return {name: read(directory / str(place), kind) for place, (name, kind) in enumerate(kinds.items())}
     return json.loads((directory / "value.json").read_text(encoding="utf-8"))
 
 
@@ -56,11 +73,45 @@ def _is_frame(value: Any) -> bool:
     return pandas is not None and isinstance(value, pandas.DataFrame)
 
 
+def _is_model(value: Any) -> bool:
+    return hasattr(value, "save_pretrained")
+
+
+def _is_masks(value: Any) -> bool:
+    return _is_tensors(value) and all(
+        item.dtype == sys.modules["torch"].bool and item.numel() for item in value.values()
+    )
+
+
 def _is_tensors(value: Any) -> bool:
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(value, dict) or not value:
         return False
     return all(isinstance(name, str) and isinstance(item, torch.Tensor) for name, item in value.items())
+
+
+def _has_parts(value: Any) -> bool:
+    """A dict with something in it that JSON cannot hold and a folder can."""
+    return isinstance(value, dict) and any(
+        _is_frame(item) or _is_model(item) or _is_tensors(item) or _has_parts(item) for item in value.values()
+    )
+
+
+def _write_parts(parts: dict[str, Any], directory: Path, where: str) -> None:
+    """A folder for each part, named by its place, because a name may be anything; parts.json tells their kinds."""
+    kinds = {}
+    for place, (name, part) in enumerate(parts.items()):
+        if not isinstance(name, str):
+            raise ResultError(f"{where} has the key {name!r}; keys in a kept dict are strings")
+        (directory / str(place)).mkdir()
+        kinds[name] = write(part, directory / str(place), where=f"{where}[{name!r}]")
+    (directory / "parts.json").write_text(json.dumps(kinds, ensure_ascii=False), encoding="utf-8")
+
+
+def _write_masks(packed: dict[str, Any], directory: Path) -> None:
+    from robust_lib import masks
+
+    masks.save(directory / "masks.safetensors", packed)
 
 
 def _write_frame(frame: Any, directory: Path) -> None:
@@ -82,56 +133,34 @@ def _write_tensors(tensors: dict[str, Any], directory: Path) -> None:
     save_file(plain, directory / "tensors.safetensors")
 
 
-def _write_model(model: Any, directory: Path) -> None:
+def _write_model(model: Any, directory: Path, where: str) -> None:
     import transformers
+
+    from robust_lib import masks
 
     name = type(model).__name__
     if getattr(transformers, name, None) is None or not hasattr(model, "config"):
         raise ResultError(
-            f"the result is a {name}, which transformers cannot load back; return its tensors as a dict"
+            f"{where} is a {name}, which transformers cannot load back; return its tensors as a dict"
+        )
+    if any(isinstance(module, masks.MaskedLinear | masks.ScoredLinear) for module in model.modules()):
+        raise ResultError(
+            f"{where} is a {name} behind masks, which would be lost; call masks.unwrap, or keep them"
         )
     with _without_bars():
         model.save_pretrained(directory)
 
 
 def _read_model(directory: Path) -> Any:
-    import transformers
+    from robust_lib import export
 
-    written = json.loads((directory / "config.json").read_text(encoding="utf-8"))
-    (name,) = written["architectures"]
-    kind = getattr(transformers, name)
-    with _without_bars():
-        model, loaded = _without_heads(kind, written.get("pruned_heads", {})).from_pretrained(
-            directory,
-            dtype="auto",
-            local_files_only=True,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told in `loaded`, and refused below
-        )
-    model.__class__ = kind
-    strange = [key for part in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in loaded[part]]
-    if strange:
+    try:
+        with _without_bars():
+            return export.load(directory)
+    except export.CheckpointError as error:
         raise ResultError(
-            f"{directory} does not fit its own config.json (first: {strange[0]}); a unit's model must have "
-            "the modules that its class builds from its config"
-        )
-    return model
-
-
-def _without_heads(kind: Any, removed: dict[str, list[int]]) -> Any:
-    """The class, building its models without these attention heads, as transformers 4 did and 5 does not."""
-    if not removed:
-        return kind
-
-    class Smaller(kind):  # type: ignore[misc]
-        def __init__(self, config: Any) -> None:
-            from robust_lib import heads
-
-            config.pruned_heads = {}
-            super().__init__(config)
-            heads.remove(self, {int(layer): numbers for layer, numbers in removed.items()})
-
-    return Smaller
+            f"{error}; a unit's model must have the modules that its class builds from its config"
+        ) from error
 
 
 @contextmanager

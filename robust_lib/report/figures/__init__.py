@@ -11,7 +11,7 @@ from robust_lib.report.figures.difficulty import (
     difficulty_figure,
     stage_one_figure,
 )
-from robust_lib.report.figures.look import STYLE
+from robust_lib.report.figures.look import SERIES, STYLE, Line
 from robust_lib.report.figures.resolution import resolution_figure
 from robust_lib.report.figures.sparsity import (
     easy_hard_figure,
@@ -19,16 +19,22 @@ from robust_lib.report.figures.sparsity import (
     mitigation_figure,
     sparsity_figure,
 )
+from robust_lib.report.figures.subnetworks import curves_figure, lengths_figure, subnetwork_figure
 
 __all__ = [
+    "SERIES",
     "STYLE",
+    "Line",
     "agreement_figure",
     "confidence_figure",
+    "curves_figure",
     "difficulty_figure",
     "easy_hard_figure",
     "id_ood_figure",
+    "lengths_figure",
     "mitigation_figure",
     "resolution_figure",
     "sparsity_figure",
     "stage_one_figure",
+    "subnetwork_figure",
 ]

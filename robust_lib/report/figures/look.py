@@ -1,6 +1,7 @@
 """What the figures share: style, colours, panels, lines with bands, names in the margin, labels that do not collide."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -15,8 +16,10 @@ from scipy import optimize
 
 Floats = NDArray[np.float64]
 
-BLUE, ORANGE, GREEN, _, PURPLE = sns.color_palette("colorblind")[:5]
+BLUE, ORANGE, GREEN, RED, PURPLE, BROWN, _, _, _, SKY = sns.color_palette("colorblind")
 GREY = "0.35"
+SERIES = list(zip((BLUE, ORANGE, GREEN, PURPLE, SKY, BROWN), "os^DvP", strict=True))  # colour, marker
+LEVELS = [("black", (0, (5, 2))), (RED, (0, (6, 2, 1, 2))), (BROWN, (0, (2, 1)))]  # colour, dashes
 LOOK = {  # method: label, colour, marker
     "dense": ("dense", "black", "D"),
     "pruned": ("pruned", BLUE, "o"),
@@ -42,6 +45,25 @@ STYLE: dict[Any, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """A method as figures and tables show it: its readable name, and where the next of SERIES will not do, because a
+    method keeps its colour from figure to figure, colour and marker of its line."""
+
+    method: str
+    name: str
+    colour: Any = None
+    marker: str = ""
+
+
+def known(points: pd.DataFrame, lines: Sequence[Line]) -> None:
+    """Raise ValueError unless there are points of every line's method."""
+    there = list(dict.fromkeys(points["method"]))
+    missing = [line.method for line in lines if line.method not in there]
+    if missing:
+        raise ValueError(f"no points of method {missing[0]!r}; there are {', '.join(map(repr, there))}")
+
+
 def panels(
     titles: Sequence[str],
     *,
@@ -59,6 +81,20 @@ def panels(
     for axis, title in zip(axes[0], titles, strict=True):
         axis.set_title(title)
     return figure, list(axes[0])
+
+
+def grid(columns: Sequence[Sequence[str]], *, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
+    """Columns of panels from the titles in each, of the given width and height; a shorter column ends earlier."""
+    rows = max(map(len, columns))
+    size = (width * len(columns), height * rows + 0.9)
+    figure, axes = plt.subplots(rows, len(columns), figsize=size, squeeze=False)
+    plt.close(figure)
+    for titles, column in zip(columns, axes.T, strict=True):
+        for title, axis in zip(titles, column, strict=False):
+            axis.set_title(title)
+        for axis in column[len(titles) :]:
+            axis.remove()
+    return figure, [list(column[: len(titles)]) for titles, column in zip(columns, axes.T, strict=True)]
 
 
 def legend(figure: Figure, *, ncols: int = 3) -> None:

@@ -1,13 +1,8 @@
-"""Each named method of the papers as one short function, from a split, an encoder, a training recipe and a seed.
-
-The functions are units (`runs.unit`): what they return is kept in the store. `start` is a model made by another
-unit; None starts from the pretrained encoder under a new head. `objective` is what is minimised, one of
-`objectives`, and `given` what it needs to know of the training examples.
-"""
+"""Pruning by magnitude and by heads, and the steps of RMC (paper 1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -16,40 +11,8 @@ import torch
 import transformers
 from accelerate import Accelerator
 
-from robust_lib import (
-    bias,
-    data,
-    heads,
-    masks,
-    metrics,
-    models,
-    objectives,
-    predict,
-    prune,
-    quantize,
-    runs,
-    smoothing,
-    train,
-)
-
-Objective = Callable[..., train.Loss]
-
-
-def finetuned(
-    *,
-    encoder: models.Encoder,
-    split: data.Split,
-    recipe: train.Recipe,
-    seed: int = 0,
-    start: transformers.PreTrainedModel | None = None,
-    objective: Objective = objectives.vanilla,
-    given: Mapping[str, Any] | None = None,
-) -> transformers.PreTrainedModel:
-    """The encoder fine-tuned: with cross entropy the papers' uncompressed model (BERT-base, teacher), and what is
-    made of DistilBERT, MiniLM and truncated encoders (paper 1, Table 2)."""
-    model = encoder.classifier(split.labels, seed=seed) if start is None else start
-    _fit(model, encoder, split, recipe, objective, given, seed)
-    return model
+from robust_lib import bias, data, heads, masks, metrics, models, objectives, prune, runs, smoothing, train
+from robust_lib.methods import training
 
 
 def imp(
@@ -62,7 +25,7 @@ def imp(
     schedule: Literal["cubic", "stepwise"],
     seed: int = 0,
     top: int | None = None,
-    objective: Objective = objectives.vanilla,
+    objective: training.Objective = objectives.vanilla,
     given: Mapping[str, Any] | None = None,
 ) -> transformers.PreTrainedModel:
     """Iterative magnitude pruning during fine-tuning to `sparsity` of every encoder matrix; embeddings frozen.
@@ -80,7 +43,7 @@ def imp(
     wrapped = {name: layer for name, layer in masks.wrap(model).items() if layer.weight.requires_grad}
     initial = masks.sparsity(layer.weight for layer in wrapped.values())
     hook = prune.iterative_magnitude(wrapped, _schedule(schedule, initial, sparsity, recipe.warmup))
-    _fit(model, encoder, split, recipe, objective, given, seed, before_step=hook)
+    training.fit(model, encoder, split, recipe, objective, given, seed, before_step=hook)
     masks.unwrap(model)
     return model
 
@@ -119,39 +82,8 @@ def head_pruned(
     """
     table = importance.pivot(index="layer", columns="head", values="importance").to_numpy()
     heads.remove(start, heads.lowest(torch.tensor(table), round(share * table.size)))
-    _fit(start, encoder, split, recipe, objectives.vanilla, None, seed)
+    training.fit(start, encoder, split, recipe, objectives.vanilla, None, seed)
     return start
-
-
-def predicted(
-    *,
-    model: transformers.PreTrainedModel,
-    encoder: models.Encoder,
-    split: data.Split,
-    max_length: int,
-    batch_size: int = 128,
-    precision: train.Precision = "fp32",
-) -> pd.DataFrame:
-    """The model's logits on every example of a split, beside the gold labels (see `predict.frame`)."""
-    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
-    return predict.frame(
-        model, split, predict.logits(model, encoded, batch_size=batch_size, precision=precision)
-    )
-
-
-def q8_ptq_predicted(
-    *,
-    model: transformers.PreTrainedModel,
-    encoder: models.Encoder,
-    split: data.Split,
-    max_length: int,
-    batch_size: int = 128,
-) -> pd.DataFrame:
-    """The same after 8-bit post-training quantisation, in integer arithmetic on the CPU (see `quantize.dynamic`)."""
-    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
-    small = quantize.dynamic(model)
-    rows = predict.logits(small, encoded, batch_size=batch_size, device=torch.device("cpu"))
-    return predict.frame(model, split, rows)
 
 
 def hypothesis_only(*, split: data.Split, test: data.Split, text: str = "hypothesis") -> pd.DataFrame:
@@ -234,85 +166,6 @@ def pruning_chain(
     return chain
 
 
-def millions(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, float]:
-    """Millions of parameters of the encoder's classifier, and of those in the matrices that pruning removes from."""
-    model = encoder.classifier(labels, seed=0)
-    matrices = sum(linear.weight.numel() for linear in masks.encoder_linears(model).values())
-    return sum(models.parameter_counts(model).values()) / 1e6, matrices / 1e6
-
-
-def head_millions(encoder: models.Encoder, labels: Sequence[str]) -> float:
-    """Millions of parameters that go with one attention head."""
-    model = encoder.classifier(labels, seed=0)
-    whole = model.num_parameters()
-    heads.remove(model, {0: [0]})
-    return (whole - model.num_parameters()) / 1e6
-
-
-def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, float]:
-    """Size of the encoder's classifier in megabytes, in fp32 and after 8-bit quantisation."""
-    model = encoder.classifier(labels, seed=0)
-    return quantize.size(model) / 1e6, quantize.size(quantize.dynamic(model)) / 1e6
-
-
-ModelKey = tuple[str, str, float, int]  # task, method, sparsity, seed
-
-
-def measured(
-    trained: Mapping[ModelKey, runs.Unit],
-    beds: Mapping[str, Sequence[str]],
-    *,
-    source: str,
-    size: int | None,
-    max_length: int,
-    by: Callable[..., pd.DataFrame] = predicted,
-    **fixed: Any,
-) -> dict[tuple[str, str, str, float, int], runs.Unit]:
-    """The unit of predictions of every trained model on every test bed of its task, keyed as `compare` wants it.
-
-    `beds` are paths by task, `size` examples are taken of each. `by` is `predicted` or `q8_ptq_predicted`, `fixed`
-    its further arguments.
-    """
-    return {
-        (task, bed, method, sparsity, seed): runs.unit(
-            by,
-            model=model,
-            encoder=model.arguments["encoder"],
-            split=data.Split(task, bed, source, size),
-            max_length=max_length,
-            **fixed,
-        )
-        for (task, method, sparsity, seed), model in trained.items()
-        for bed in beds[task]
-    }
-
-
-def _fit(
-    model: transformers.PreTrainedModel,
-    encoder: models.Encoder,
-    split: data.Split,
-    recipe: train.Recipe,
-    objective: Objective,
-    given: Mapping[str, Any] | None,
-    seed: int,
-    before_step: Callable[[int, int], None] = lambda step, total: None,
-) -> None:
-    """Train in place on the split, as the recipe says."""
-    train.fit(
-        model,
-        data.tokenised(split, encoder.tokenizer(), recipe.max_length),
-        objective(models.labels(model), split.frame().index, **(given or {})),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        warmup=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        precision=recipe.precision,
-        seed=seed,
-        before_step=before_step,
-    )
-
-
 def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.Schedule:
     """Sparsity over the share of training done."""
     if name == "stepwise":
@@ -321,39 +174,3 @@ def _schedule(name: str, initial: float, final: float, warmup: float) -> prune.S
     if ramp <= 0:
         raise ValueError(f"imp: warm-up is {warmup}; a cubic schedule needs less than a third of the steps")
     return lambda progress: prune.cubic((progress - warmup) / ramp, initial=initial, final=final)
-
-
-# Examples of the whole splits, as paper 1 counts them (appendix B); for estimates alone.
-ROWS = {
-    "mnli/train": 392_702,
-    "fever/train": 242_911,
-    "qqp/train": 363_846,
-    "hans/validation": 30_000,
-    "fever/dev": 16_664,
-    "qqp/validation": 40_430,
-    "paws_wiki/test": 8_000,
-    "paws_qqp/dev_and_test": 677,
-}
-ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNLI's mean being 38
-
-
-def work(unit: runs.Unit) -> float:
-    """Estimated floating-point operations of a unit of this module: 2 per weight and token forward, 6 trained."""
-    arguments = unit.arguments
-    if "encoder" not in arguments:
-        return 0.0  # on saved predictions or weights alone
-    split: data.Split = arguments["split"]
-    examples = split.size or ROWS.get(split.path, ROWS_ELSEWHERE)
-    recipe: train.Recipe | None = arguments.get("recipe")
-    passes = 6 * recipe.epochs if recipe else 6 if unit.function is head_importance else 2
-    tokens = min(TOKENS, recipe.max_length if recipe else arguments["max_length"])
-    return float(passes * examples * tokens * arguments["encoder"].weights())
-
-
-def size(unit: runs.Unit) -> int:
-    """Estimated bytes that a unit leaves in the store: a model in fp32 with 30 % embeddings on top, or a frame."""
-    arguments = unit.arguments
-    if "recipe" in arguments:
-        return round(4 * 1.3 * int(arguments["encoder"].weights()))
-    split: data.Split | None = arguments.get("test", arguments.get("split"))
-    return 30 * int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE)) if split else 0

@@ -1,0 +1,56 @@
+"""Each named method of the papers as one short function, from a split, an encoder, a training recipe and a seed.
+
+The functions are units (`runs.unit`): what they return is kept in the store. `start` is a model made by another
+unit; None starts from the pretrained encoder under a new head. `objective` is what is minimised, one of
+`objectives`, and `given` what it needs to know of the training examples.
+"""
+
+from robust_lib.methods.costs import head_millions, megabytes, millions, size, work
+from robust_lib.methods.measuring import measured, predicted, q8_ptq_predicted
+from robust_lib.methods.robustness import (
+    chosen_alpha,
+    easy_and_hard,
+    head_importance,
+    head_pruned,
+    hypothesis_only,
+    imp,
+    loss_variance,
+    pruning_chain,
+)
+from robust_lib.methods.subnetworks import (
+    bias_only,
+    chosen_rate,
+    imp_chain,
+    imp_rewound,
+    imp_round,
+    mask_trained,
+    rewinding_chain,
+)
+from robust_lib.methods.training import finetuned
+
+__all__ = [
+    "bias_only",
+    "chosen_alpha",
+    "chosen_rate",
+    "easy_and_hard",
+    "finetuned",
+    "head_importance",
+    "head_millions",
+    "head_pruned",
+    "hypothesis_only",
+    "imp",
+    "imp_chain",
+    "imp_rewound",
+    "imp_round",
+    "loss_variance",
+    "mask_trained",
+    "measured",
+    "megabytes",
+    "millions",
+    "predicted",
+    "pruning_chain",
+    "q8_ptq_predicted",
+    "rewinding_chain",
+    "size",
+    "work",
+]
