@@ -21,7 +21,7 @@
 # The claim in one sentence: *a pretrained encoder contains subnetworks that are sparse and robust to dataset bias at once, and training
 # a mask with a debiasing loss finds them without changing a weight.*
 #
-# Mask training and pruning come on top of fine-tuning, so each curve stands beside a **dense control**: the full model trained on with the
+# Searching a subnetwork comes on top of fine-tuning, so it stands beside a **dense control**: the full model trained on with the
 # same loss for as many steps. Does the gain belong to the subnetwork, or to the training?
 #
 # Micro scale: TIME with one seed on two cores; on real MNLI and HANS, small, see README. Colab and paper scale are not measured: `make plan`.
@@ -37,8 +37,8 @@ more_encoders = []  # appendix C.5
 tasks = ["mnli"]  # mnli, fever, qqp: a column of every figure each
 train_paths = {}  # task: dataset/split, where it is not the task's own training set
 by_task = {}  # task: {parameter: value}, where a task's value is another
-train_size = 2000  # examples per task; None for all
-test_size = 1000  # examples per test bed; None for all
+train_size = 1500  # examples per task; None for all
+test_size = 600  # examples per test bed; None for all
 epochs = 3  # of dense fine-tuning
 loss_epochs = {}  # loss: epochs of dense fine-tuning, where not `epochs`
 more_losses = ["reweight", "confreg"]  # appendix C.1
@@ -50,8 +50,8 @@ mask_rates = [5e-5, 3e-4, 1e-3]  # the first is the paper's
 init = "soft"  # hard: scores of 0.02 and 0 by magnitude, the paper's; soft: |W| itself
 interval = 20  # steps between re-thresholdings
 select_from = 0.7  # share of mask training after which a mask may be chosen; 0 on the pretrained encoder
-imp_sparsities = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9]  # a round each
-imp_epochs = 3  # of IMP's whole schedule; a round is a tenth of it
+imp_sparsities = [0.3, 0.5, 0.7, 0.9]  # a round each
+imp_epochs = 5  # of IMP's whole schedule; a round is a tenth of it
 ood_size = 500  # examples of each OOD training set, for the upper bound
 ood_epochs = 2
 ood_learning_rate = None  # of the scores there; None: as above
@@ -75,6 +75,7 @@ seeds = [0]  # each draws a training set, a head, an order
 
 # %% tags=["setup"]
 import importlib.util
+import itertools
 import subprocess
 import sys
 
@@ -137,13 +138,14 @@ named = ["std", "poe", *p.more_losses]
 
 
 def recipe(task, epochs, **other):
-    """Dense fine-tuning's values for other epochs; the warm-up takes as many steps as there."""
+    """Dense fine-tuning's values for other epochs; the warm-up takes as many steps of the training set as there."""
     own = of[task]
     return train.Recipe(
         **own.recipe | {"epochs": epochs, "warmup": min(0.9, own.warmup * own.epochs / epochs)} | other
     )
 
 
+# %% tags=["units"]
 def common(task, seed, loss, encoder=encoder):
     """What every training with a loss is given."""
     given = {} if loss == "std" else {"bias": biases[task, seed]}
@@ -174,8 +176,8 @@ trained = {(task, f"full {loss}", 0.0, seed): model for (task, loss, seed), mode
 #
 # **The short-run trap.** With hard initialisation kept and removed entries are 0.02 apart, and Adam moves a score by about the learning rate per step. In
 # the paper's 61,360 steps at 5e-5 a score can travel 77 times that gap; in a hundred steps at the same rate a tenth of it, and the mask
-# stays the magnitude mask it began as. A rate large enough for a short run makes scores *wander* past each other by noise alone. So the rate is tried
-# on the first task and seed at one sparsity, by accuracy in distribution, and both kinds of initialisation stand in the table.
+# stays the magnitude mask it began as. A rate large enough for a short run makes scores *wander* past each other by noise alone. So rates are tried
+# on the first task and seed at one sparsity, and each kind of initialisation takes the one that is best in distribution.
 
 
 # %% tags=["units"]
@@ -183,19 +185,18 @@ def mask_training(task, seed, loss, start, sparsity, **other):
     """The unit of a mask training; `other` replaces what holds for most."""
     own = of[task]
     epochs = other.pop("epochs", own.mask_loss_epochs.get(loss, own.mask_epochs))
-    fixed = dict(
-        development=developments[task], measure=measures.get(task, "accuracy"), interval=own.interval
-    )
-    fixed |= dict(
-        init=p.init, select_from=p.select_from, learning_rate=rate.get(task, own.mask_learning_rate)
-    )
-    fixed |= common(task, seed, loss, other.pop("encoder", encoder)) | other
+    fixed = dict(development=developments[task], measure=measures.get(task, "accuracy"), merge=p.merge)
+    fixed |= dict(init=p.init, interval=own.interval, select_from=p.select_from, seed=seed + 1000)
+    fixed = common(task, seed, loss, other.pop("encoder", encoder)) | fixed | other
+    if "learning_rate" not in fixed:
+        fixed["learning_rate"] = own.mask_learning_rate or chosen[fixed["init"]]
     return runs.unit(
         methods.mask_trained, start=start, sparsity=sparsity, recipe=recipe(task, epochs), **fixed
     )
 
 
-rate, (first, seed) = {}, (p.tasks[0], p.seeds[0])
+# %% tags=["units"]
+first, seed = p.tasks[0], p.seeds[0]
 trials = {
     (init, one): mask_training(
         first, seed, "std", full[first, "std", seed], p.sparsity, init=init, learning_rate=one
@@ -203,10 +204,10 @@ trials = {
     for init in ("hard", "soft")
     for one in p.mask_rates
 }
-chosen = runs.unit(
-    methods.chosen_rate, trials={str(one): unit for (init, one), unit in trials.items() if init == p.init}
-)
-rate = {task: chosen for task in p.tasks if of[task].mask_learning_rate is None}
+chosen = {
+    init: runs.unit(methods.chosen_rate, trials={str(one): trials[init, one] for one in p.mask_rates})
+    for init in ("hard", "soft")
+}
 
 # %% [markdown]
 # ## Subnetworks of fine-tuned models (Figures 2 and 3, C.1)
@@ -215,7 +216,7 @@ rate = {task: chosen for task in p.tasks if of[task].mask_learning_rate is None}
 # **IMP** removes a tenth of each matrix's smallest weights, trains on, and so forth; the debiasing loss is truly passed to it.
 #
 # Controls of ours: the full model trained on, nothing removed, for the steps of mask training and of each round of IMP; and the one-shot
-# magnitude mask that mask training begins with, untrained.
+# magnitude mask of encoder and pooler, untrained.
 
 # %% tags=["units"]
 drawn = set(p.figures)
@@ -323,10 +324,10 @@ for task, seed in splits if 7 in drawn else ():
         share: runs.unit(
             methods.finetuned, recipe=recipe(task, of[task].epochs, until=share), **common(task, seed, "std")
         )
-        for share in p.starts
+        for share in of[task].starts
         if share
     }
-    for share in [*p.starts, 1.0]:
+    for share in [*of[task].starts, 1.0]:
         other = dict(select_from=p.select_from if share else 0.0, watched=watched)
         courses[task, share, seed] = mask_training(task, seed, "poe", checkpoints[share], p.sparsity, **other)
 
@@ -365,12 +366,19 @@ for name in p.more_encoders:
 
 # %% tags=["run"]
 where = dict(source=p.source, size=p.test_size, max_length=p.max_length, precision=p.precision)
-units = methods.measured(trained | reached, beds, **where) | bias_units
+ended = {(task, f"start {share:g}", p.sparsity, seed): unit for (task, share, seed), unit in courses.items()}
+units = methods.measured(trained | reached | ended, beds, **where) | bias_units
 other_units = {
     name: methods.measured({key[1:]: unit for key, unit in others.items() if key[0] == name}, beds, **where)
     for name in p.more_encoders
 }
-changes = {key: unit for key, unit in (trained | reached).items() if unit.function is methods.mask_trained}
+everything = (
+    trained
+    | reached
+    | ended
+    | {(task, f"{name}, {method}", *at): one for (name, task, method, *at), one in others.items()}
+)
+changes = {key: unit for key, unit in everything.items() if unit.function is methods.mask_trained}
 predictions, other_predictions, trials, chosen, courses, changes = run.collect(
     [units, other_units, trials, chosen, courses, changes]
 )
@@ -408,9 +416,10 @@ bias_models
 # %% [markdown]
 # ## The short-run trap, measured
 #
-# `travel`: the sum of the learning rates, in gaps of hard initialisation; below one half no entry can change. `wandering`: how far noise alone carries. `changed`: share
-# of mask entries that differ from the magnitude mask of the beginning. The rate that is used is the best in distribution of the kind
-# `init`. Then the share that changed in every mask training of this notebook.
+# `travel`: the sum of the learning rates, in gaps of hard initialisation; below one half no entry of a hard mask can change. `wandering`: how far noise alone
+# carries. `changed`: share of mask entries that differ from the magnitude mask of the beginning. `chosen`: the rate that is used with that initialisation, where
+# the parameters give none. Then, for every mask training of this notebook, the share that differs in the mask that was kept, and how far
+# the sparsity had drifted, at its lowest, between two re-thresholdings.
 
 # %%
 steps = recipe(first, of[first].mask_epochs)
@@ -432,21 +441,20 @@ for (init, one), trial in trials.items():
     )
 columns = ["init", "learning rate", "steps", "travel", "wandering", "changed", "in distribution"]
 trap = pd.DataFrame(rows, columns=columns)
-trap["used"] = (trap["init"] == p.init) & (trap["learning rate"] == chosen) & (len(rate) > 0)
-report.save(run.directory, {"table_learning_rates": trap.round(4)}, about=run.record)
-trap.round(4)
+trap["chosen"] = trap["learning rate"] == trap["init"].map(chosen)
+trap = trap.round({"travel": 2, "wandering": 3, "changed": 4, "in distribution": 3})
+report.save(run.directory, {"table_learning_rates": trap}, about=run.record)
+trap
 
 # %%
 share = pd.DataFrame(
-    [(*key, result["course"]["changed"].iloc[-1]) for key, result in changes.items()],
-    columns=["task", "method", "sparsity", "seed", "changed"],
+    [(*key, result["kept"], result["course"]["drifted"].min()) for key, result in changes.items()],
+    columns=["task", "method", "sparsity", "seed", "changed", "least sparsity before a look"],
 )
-table = (
-    share.groupby(["task", "method", "sparsity"], sort=False)["changed"]
-    .agg(["mean", "min", "max", "size"])
-    .round(4)
-    .reset_index()
-)
+table = share.groupby(["task", "method", "sparsity"], sort=False).agg(
+    changed=("changed", "mean"), least_changed=("changed", "min"), most_changed=("changed", "max"),
+    least_sparsity_before_a_look=("least sparsity before a look", "min"), seeds=("seed", "size"),
+).round(4).reset_index()  # fmt: skip
 report.save(run.directory, {"table_changed": table}, about=run.record)
 table
 
@@ -458,9 +466,9 @@ table
 
 # %%
 names = {
-    "mnli/validation_matched": "MNLI", "hans/validation": "HANS", "fever/dev": "FEVER",
+    "mnli/validation_matched": "MNLI dev", "hans/validation": "HANS", "fever/dev": "FEVER dev",
     "fever_symmetric/v1_generated": "Symm1", "fever_symmetric/v2_test": "Symm2",
-    "qqp/validation": "QQP", "paws_wiki/test": "PAWS-wiki", "paws_qqp/dev_and_test": "PAWS-qqp",
+    "qqp/validation": "QQP dev", "paws_wiki/test": "PAWS-wiki", "paws_qqp/dev_and_test": "PAWS-qqp",
 }  # fmt: skip
 setting = (
     f"Encoder {p.encoder.rpartition('/')[2]}, source {p.source.rpartition('/')[2]}, {p.init} initialisation"
@@ -468,6 +476,7 @@ setting = (
 BLUE, ORANGE, GREEN, PURPLE, SKY, _ = report.SERIES  # colour and marker of each
 
 
+# %%
 def shown(name, title, lines, full, controls=(), points=points):
     """The figure and the table of what was measured, saved and displayed."""
     there = set(points["method"])
@@ -479,6 +488,7 @@ def shown(name, title, lines, full, controls=(), points=points):
     display(table, figure)
 
 
+# %%
 STD, POE = report.Line("full std", "full model (std)"), report.Line("full poe", "full model (poe)")
 MASK_STD, MASK_POE = (
     report.Line("mask std", "mask train (std)", *BLUE),
@@ -492,11 +502,11 @@ if 2 in drawn:
         report.Line("imp poe", "imp (poe)", *PURPLE),
     ]
     lines += [report.Line("magnitude", "one-shot magnitude (ours)", *SKY)]
+    pairs = {("", "mask train"): {"std": BLUE, "poe": ORANGE}, ("imp ", "imp"): {"std": GREEN, "poe": PURPLE}}
     controls = [
-        report.Line(f"control {loss}", f"dense control of mask train ({loss})") for loss in ("std", "poe")
-    ]
-    controls += [
-        report.Line(f"control imp {loss}", f"dense control of imp ({loss})") for loss in ("std", "poe")
+        report.Line(f"control {key}{loss}", f"dense control of {kind} ({loss})", colour)
+        for (key, kind), pair in pairs.items()
+        for loss, (colour, _) in pair.items()
     ]
     shown("figure_2", "Figure 2: subnetworks of the CE fine-tuned model", lines, [STD, POE], controls)
 
@@ -507,14 +517,15 @@ if 2 in drawn:
 if 3 in drawn:
     lines = [MASK_POE, report.Line("mask poe of poe", "mask train (poe) on full model (poe)", *BLUE)]
     lines += [report.Line("imp poe of poe", "imp (poe) on full model (poe)", *PURPLE)]
-    controls = [report.Line("control poe of poe", "dense control of mask train")]
-    controls += [report.Line("control imp poe of poe", "dense control of imp")]
+    controls = [report.Line("control poe of poe", "dense control of mask train", BLUE[0])]
+    controls += [report.Line("control imp poe of poe", "dense control of imp", PURPLE[0])]
     shown("figure_3", "Figure 3: subnetworks of the PoE fine-tuned model", lines, [STD, POE], controls)
 
 # %% [markdown]
 # ## Figure 4: subnetworks fine-tuned in isolation
 #
-# The full models trained for as many steps: they are the controls of the fine-tuning, though not of the search for the mask.
+# The full models are trained for as many steps as the subnetworks' weights. The mask was found in a model that had been fine-tuned before: the
+# dense controls of ours are trained for the steps of that search as well.
 
 # %%
 if 4 in drawn:
@@ -524,7 +535,9 @@ if 4 in drawn:
         report.Line("imp ft std", "imp (poe) + std ft", *GREEN),
         report.Line("imp ft poe", "imp (poe) + poe ft", *PURPLE),
     ]
-    shown("figure_4", "Figure 4: subnetworks fine-tuned in isolation", lines, [STD, POE])
+    controls = [report.Line("control std", "full model (std), trained on with std", BLUE[0])]
+    controls += [report.Line("control poe", "full model (std), trained on with poe", ORANGE[0])]
+    shown("figure_4", "Figure 4: subnetworks fine-tuned in isolation", lines, [STD, POE], controls)
 
 # %% [markdown]
 # ## Figure 5: subnetworks without fine-tuning
@@ -553,7 +566,11 @@ if 6 in drawn:
 # %%
 for task in p.tasks if 7 in drawn else ():
     curves = pd.concat(
-        result["course"].assign(seed=seed, start="ft to end" if share == 1 else f"ft to {100 * share:g} %")
+        result["course"].assign(
+            measure=measures.get(task, "accuracy"),
+            seed=seed,
+            start="ft to end" if share == 1 else f"ft to {100 * share:g} %",
+        )
         for (of_task, share, seed), result in courses.items()
         if of_task == task
     )
@@ -604,7 +621,9 @@ if p.more_losses:
         *(report.Line(f"mask {loss}", f"mask train ({titles[loss]})", *looks[loss]) for loss in looks),
     ]
     whole = [STD, *(report.Line(f"full {loss}", f"full model ({titles[loss]})") for loss in looks)]
-    controls = [report.Line(f"control {loss}", f"dense control ({titles[loss]})") for loss in looks]
+    controls = [
+        report.Line(f"control {loss}", f"dense control ({titles[loss]})", looks[loss][0]) for loss in looks
+    ]
     shown("figure_c1", "C.1: other debiasing losses", lines, whole, controls)
 
 # %% [markdown]
@@ -616,3 +635,182 @@ for encoder_name, frames in other_predictions.items():
     short = encoder_name.rpartition("/")[2]
     key = "".join(letter if letter.isalnum() else "_" for letter in short.lower())
     shown(f"figure_c5_{key}", f"C.5: {short}", [MASK_STD, MASK_POE], [STD], points=theirs)
+
+# %% [markdown]
+# ## Claims of sections 4.2.2, 4.3.2, 4.4.2, 4.5.2, 5.1 and 5.2
+#
+# "Comparable" is asked as within two points, "match", "competitive" and "close" as no more than two points lower; "nearly 100 %" as above 95, "nearly 90 %"
+# and "very high" as above 85; "declines sharply", "better" and "worse" as any difference. That a subnetwork "cannot outperform" (4.2.2-j) is part of
+# being within two points, and that mask training "converges slower" (5.1-a) is left to the figure. The boundaries are ours: the paper prints no numbers to
+# hold them against. "Our controls" compare with what the paper has not: above all, is the subnetwork better than the dense model trained on with the same
+# loss for as many steps? Sections 4.5 and 5.1 claim for inference alone, and so they are asked.
+
+# %%
+named = {line.method: line.name for line in (STD, POE, MASK_STD, MASK_POE)}
+named |= {
+    "control std": "dense control (std)",
+    "control poe": "dense control (poe)",
+    "magnitude": "one-shot magnitude",
+}
+ours = {method for _, method, _ in found if method.startswith(("control", "magnitude", "fixed, soft"))}
+checks = report.Checks(4, found, p.scale, named, ours=ours)
+moderate = [sparsity for sparsity in p.sparsities if sparsity <= 0.7]
+
+
+# %%
+def ask(kind, item, model, *others, **boundary):
+    """A check of what was measured; nothing where a figure was left out."""
+    if {model, *others} <= found.keys():
+        getattr(checks, kind)(item, model, *others, **boundary)
+
+
+for task in p.tasks:
+    std, poe = (task, "full std", 0.0), (task, "full poe", 0.0)
+    profile = found[std]
+    gap = compare.interval(
+        lambda inside, *outside, own=profile: own.ood_accuracy(outside) - inside, profile.arms
+    )
+    checks.add("4.2.2-a", checks.named(std), "OOD, points above DEV", gap.times(100), below=0)
+    ask("ood", "4.2.2-i", poe, std, above=0)
+    ask("dev", "4.2.2-i", poe, std, below=0)
+    for kind in ("mask", "imp"):
+        for sparsity in moderate:
+            for loss in ("std", "poe"):
+                ask("retained", "4.2.2-b", (task, f"{kind} {loss}", sparsity), std, above=95)
+            ask("ood", "4.2.2-d", (task, f"{kind} poe", sparsity), (task, f"{kind} std", sparsity), above=0)
+            ask("retained", "4.2.2-d", (task, f"{kind} poe", sparsity), std, above=95)
+
+# %%
+for task, sparsity in [(task, sparsity) for task in p.tasks for sparsity in moderate]:
+    std, continued = (task, "full std", 0.0), (task, "control std", 0.0)
+    model = (task, "mask poe", sparsity)
+    for other in (std, (task, "control poe", 0.0), continued, (task, "magnitude", sparsity)):
+        ask("ood", "4.2.2-e", model, other, above=0)
+    ask("ood", "4.2.2-f", model, std, above=0)
+    ask("retained", "4.2.2-f", model, std, above=95)
+    for kind, control in {"mask": continued, "imp": (task, "control imp std", sparsity)}.items():
+        for other in (std, control) if task in ("mnli", "qqp") else ():
+            ask("ood", "4.2.2-c", (task, f"{kind} std", sparsity), other, above=0)
+    for loss in ("std", "poe"):
+        mask, imp = ((task, f"{kind} {loss}", sparsity) for kind in ("mask", "imp"))
+        ask("dev", "4.2.2-h", mask, imp, above=0)
+        ask("ood", "4.2.2-h", mask, imp, above=0)
+
+# %%
+for task in p.tasks:
+    ask("retained", "4.2.2-f", (task, "mask poe", 0.9), (task, "full std", 0.0), below=95)
+    for place in ("dev", "ood") if task != "mnli" else ():
+        ask(place, "4.2.2-h", (task, "mask poe", 0.9), (task, "imp poe", 0.9), below=0)
+    for method in ("mask std", "mask poe", "imp std", "imp poe"):
+        high, less = (task, method, 0.9), (task, method, 0.7)
+        ask("dev", "5.2-a", high, less, below=0)
+        if task == "qqp":
+            ask("dev", "4.2.2-g", high, less, below=0)
+            ask("ood", "4.2.2-g", high, less, above=0)
+        else:
+            ask("ood", "5.2-a", high, less, below=0)
+
+# %%
+for task in p.tasks:
+    std, poe = (task, "full std", 0.0), (task, "full poe", 0.0)
+    for sparsity in moderate:
+        mask, imp = ((task, f"{kind} poe of poe", sparsity) for kind in ("mask", "imp"))
+        for place in ("dev", "ood"):
+            for model in (mask, imp):
+                ask(place, "4.2.2-j", model, poe, within=2)
+            ask(place, "4.2.2-k", (task, "mask poe", sparsity), mask, within=2)
+            ask(place, "4.2.2-l", imp, mask, below=0)
+            for kind in ("mask", "imp"):
+                ask(place, "4.3.2-b", (task, f"{kind} ft poe", sparsity), poe, within=2)
+            ask(place, "4.3.2-d", (task, "mask ft std", sparsity), std, above=-2)
+            ask(place, "4.3.2-d", (task, "mask ft poe", sparsity), poe, above=-2)
+        for other in (std, (task, "control std", 0.0)):
+            ask("ood", "4.3.2-a", (task, "mask ft std", sparsity), other, above=0)
+        for kind in ("mask", "imp"):
+            tuned = ((task, f"{kind} ft {loss}", sparsity) for loss in ("poe", "std"))
+            ask("ood", "4.3.2-c", *tuned, above=0)
+    for place in ("dev", "ood") if task == "fever" else ():
+        ask(place, "4.2.2-l", (task, "imp poe of poe", 0.9), (task, "mask poe of poe", 0.9), above=0)
+
+# %%
+for task in p.tasks:
+    for sparsity in moderate:
+        for loss, place in ((loss, place) for loss in ("std", "poe") for place in ("dev", "ood")):
+            model, whole = (task, f"pretrained {loss}", sparsity), (task, f"full {loss}", 0.0)
+            if sparsity <= 0.5:
+                item, limit = ("4.4.2-a", {"above": -2}) if loss == "std" else ("4.4.2-b", {"within": 2})
+                ask(place, item, model, whole, **limit)
+            if loss == "poe":
+                ask(place, "4.4.2-c", (task, "mask poe", sparsity), model, above=0)
+        if task == "qqp" or (task == "fever" and sparsity <= 0.5):
+            ask("ood", "4.4.2-c", (task, "pretrained poe", sparsity), (task, "mask poe", sparsity), within=2)
+
+# %%
+for task, sparsity in (
+    [("mnli", sparsity) for sparsity in moderate] if 6 in drawn and "mnli" in p.tasks else ()
+):
+    tuned, raw, after = ((task, f"ood {kind}", sparsity) for kind in ("ft", "pt", "pt + ft"))
+    ask("dev", "4.5.2-a", tuned, (task, "full std", 0.0), above=-2)
+    ask("ood", "4.5.2-a", tuned, (task, "control ood", 0.0), above=-2)
+    ask("dev", "4.5.2-b", raw, tuned, below=0)
+    for other in (tuned, raw):
+        ask("dev", "4.5.2-c", after, other, above=0)
+        ask("ood", "4.5.2-c", after, other, below=0)
+    reaches = [
+        ("4.5.2-a", tuned, 95),
+        ("4.5.2-b", raw, 85),
+        *(("4.5.2-d", one, 85) for one in (tuned, raw, after)),
+    ]
+    reaches += [("4.5.2-c", after, 85)] if sparsity == 0.5 else []
+    for item, model, limit in reaches:
+        reached_there = compare.ood_accuracy(found[model]).times(100)
+        checks.add(item, checks.named(model), "HANS, percent", reached_there, above=limit)
+
+# %%
+if 7 in drawn and "mnli" in p.tasks:
+    ends = {share: ("mnli", f"start {share:g}", p.sparsity) for share in [*of["mnli"].starts, 1.0]}
+    for place in ("dev", "ood"):
+        ask(place, "5.1-a", ends.get(0.0), ends[1.0], below=0)
+        ask(place, "5.1-b", ends[of["mnli"].starts[-1]], ends[1.0], within=2)
+        ask(place, "5.1-c", ends[of["mnli"].starts[-1]], ends[1.0], above=-2)
+for task in p.tasks if 8 in drawn else ():
+    at, lengths = {name: (task, name, p.high_sparsity) for _, name, _ in found}, sorted(of[task].lengths)
+    for place in (
+        ("dev", "ood") if task != "qqp" else ("dev",)
+    ):  # not PAWS, where F1 rises as a model collapses
+        ask(place, "5.2-b", at[f"fixed, hard {lengths[-1]}"], at[f"fixed, hard {lengths[0]}"], above=0)
+        for length in lengths:
+            for other in ("fixed, hard", "fixed, soft"):
+                ask(place, "5.2-b", at[f"gradual {length}"], at[f"{other} {length}"], above=0)
+        for shorter, longer in itertools.pairwise(lengths):
+            ask(place, "5.2-c", at[f"gradual {shorter}"], at[f"fixed, hard {longer}"], above=0)
+report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
+display(checks.survival)
+checks.claims
+
+# %% [markdown]
+# ## Deviations
+#
+# - **Threshold.** $>$ as in the released code; equation 1 has $\geq$. Sparsity is exact at every re-thresholding, ties going in storage order; in between
+#   it may drift, as in the code. A mask that is measured or kept has always just been re-thresholded.
+# - **Gradual sparsity.** The released code keeps the mask at the *initial* sparsity (70 % for 90 %). Here every mask that competes is at the final one.
+# - **IMP with PoE.** The released code never passes the debiasing loss to IMP, so its "imp (poe)" is "imp (std)". Here it is passed.
+# - **IMP** trains a tenth of its schedule after each of nine prunings, as the code does; the result at a sparsity is that of the last step. Encoder and pooler are
+#   pruned, mask training masks the classifier too. An isolated subnetwork has a whole new classifier.
+# - **Mask learning rate and initialisation.** Below paper scale chosen in distribution (above): a short run at the published rate changes nothing.
+#   Hard initialisation moves many entries at the same step; soft is the default of short runs.
+# - **Selection** of the mask, and of the mask learning rate (one task, seed, loss and fine-tuned start for all), is on the development set that also reports accuracy
+#   in distribution, as the paper selects. No OOD set is looked at. Dense controls and IMP are measured at their last step and have no such choice.
+# - **Bias models.** Word vectors are the encoder's own input embeddings, not fastText; words are split by a regular expression, not NLTK; for paraphrase the
+#   second question plays the hypothesis. Fit and applied on the training set itself, as the reference does.
+# - **Debiasing losses** read the bias model as it is: no annealing, no learned mixing.
+# - **Figure 6.** "bert-pt subnet + ft" is read by equation 3: the mask of "bert-ft subnet" on the pretrained weights, fine-tuned on the ID data alone. HANS's
+#   non-entailment counts as contradiction in training, as in the code. FEVER's OOD training set (v2_dev) holds 354 of the 717 pairs of Symm1, in the paper
+#   as here: only Symm2 is out of training.
+# - **Clipping** is by the global norm everywhere; the code clips each tensor by itself when it trains masks on QQP.
+# - **Steps.** IMP at a sparsity has trained as many tenths of its schedule as it has had rounds, mask training all of its epochs, as in the code. Retraining IMP's
+#   subnetworks takes as many epochs as the full model; the scripts give MNLI five with either loss. With OOD data the scripts train longer at the highest
+#   sparsities, and on QQP without warm-up; here one setting serves all.
+# - **C.4 and C.5** are known by name alone: ours vary the initialisation, and repeat Figure 2's mask training with other encoders.
+# - **Dense controls, the one-shot magnitude masks and the fixed sparsity with soft scores** are ours.
+# - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no number of the paper can be reproduced there.

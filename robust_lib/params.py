@@ -262,18 +262,21 @@ class Subnetworks(FineTuning):
                     raise ValueError(
                         f"by_task[{task!r}]: {name!r} differs by no task; {nearest(name, OF_A_TASK)}"
                     )
-            self.of(task)
+            try:
+                self.of(task)
+            except ValidationError as error:
+                raise ValueError(_report(f"by_task[{task!r}]", type(self), error)) from None
         return self
 
     def of(self, task: Task) -> Self:
-        """The values that hold for a task. ValidationError where `by_task` has one that cannot be used."""
+        """The values that hold for a task: its own in `by_task`, else those of all."""
         return type(self).model_validate(self.model_dump() | self.by_task.get(task, {}) | {"by_task": {}})
 
 
 # Parameters of 04_srnets that may have another value for a task.
 OF_A_TASK = (
     "train_size", "epochs", "loss_epochs", "learning_rate", "warmup", "mask_epochs", "mask_loss_epochs",
-    "mask_learning_rate", "interval", "imp_epochs", "ood_size", "ood_epochs", "ood_learning_rate", "lengths",
+    "mask_learning_rate", "interval", "imp_epochs", "ood_size", "ood_epochs", "ood_learning_rate", "starts", "lengths",
 )  # fmt: skip
 
 

@@ -138,6 +138,8 @@ def _recorded_work(meta: Mapping[str, Any]) -> float:
         arguments["encoder"] = models.Encoder(**arguments["encoder"])
         if "recipe" in arguments:
             arguments["recipe"] = train.Recipe(**arguments["recipe"])
+        if "extra" in arguments:
+            arguments["extra"] = [(data.Split(**one), times) for one, times in arguments["extra"]]
         return methods.work(runs.Unit(getattr(methods, function), arguments))
     except (AttributeError, KeyError, TypeError, ValueError, OSError):
         return 0.0  # kept by another version of the methods

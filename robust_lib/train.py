@@ -67,9 +67,9 @@ def fit(
     it. `before_step` is called with (step, total) before every step and once more at the end, when step is the
     number of steps run. `seed` draws the order and the dropout.
 
-    Several seeds train several masks together, one for each (`masks.score`): each mask sees its own order, has its own loss
-    and clipping, and comes out as if it had been trained alone; their dropout is drawn together. The losses
-    returned are the sums.
+    Several seeds train several masks together, one for each (`masks.score`): each mask sees its own order, has its
+    own loss and clipping, and comes out as if it had been trained alone; their dropout is drawn together. The
+    losses returned are the sums.
     Returns the loss of every step. Raises DivergedError on a loss that is not finite.
     """
     seeds = [seed] if isinstance(seed, int) else list(seed)

@@ -211,6 +211,88 @@ def test_batches_of_any_lengths(lengths: list[int], size: int, seed: int) -> Non
     assert back == {row: flat[starts[row] : starts[row + 1]].tolist() for row in range(len(lengths))}
 
 
+# Batches as one
+
+
+ODD = {"input_ids": 9, "token_type_ids": 4}  # padding that is neither 0 nor alike
+
+
+def numbered(lengths: list[int], labels: tuple[str, ...] = ("a", "b"), first: int = 10) -> data.Encoded:
+    """Examples of these lengths, whose tokens are numbered from `first` on; every second is of the second label."""
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    flat = np.arange(first, first + starts[-1], dtype=np.int32)
+    gold = np.arange(len(lengths)) % len(labels)
+    return data.Encoded({"input_ids": flat, "token_type_ids": flat % 2}, ODD, starts, gold, labels)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(0, 29), min_size=1, max_size=6), min_size=1, max_size=4))
+def test_joined_batches_are_padded_and_filled_to_the_largest(chosen: list[list[int]]) -> None:
+    some = numbered(list(range(1, 31)))
+    lengths = [[int(some.lengths[row]) for row in rows] for rows in chosen]
+    every = {int(one["index"]): one for one in data.batches(some, 1)}
+    parts = [data.joined(some, [every[row] for row in rows]) for rows in chosen]  # of single examples
+    whole = data.joined(some, parts)
+    rows, width = max(map(len, chosen)), max(map(max, lengths))
+    assert {name: tuple(tensor.shape) for name, tensor in whole.items()} == {
+        "input_ids": (len(chosen) * rows, width), "token_type_ids": (len(chosen) * rows, width),
+        "attention_mask": (len(chosen) * rows, width), "labels": (len(chosen) * rows,),
+        "index": (len(chosen) * rows,),
+    }  # fmt: skip
+    filled = [[*own, *[own[0]] * (rows - len(own))] for own in chosen]
+    assert whole["index"].tolist() == [row for own in filled for row in own]
+    for place, row in enumerate(whole["index"].tolist()):
+        assert whole["labels"][place] == some.gold[row]
+        for name, padding in {**ODD, "attention_mask": 0}.items():
+            own = every[row][name][0].tolist()
+            assert whole[name][place].tolist() == own + [padding] * (width - len(own)), name
+
+
+def test_a_batch_joined_alone_is_itself(encoded: data.Encoded) -> None:
+    batch = shuffled(encoded)[0]
+    again = data.joined(encoded, [batch])
+    assert again.keys() == batch.keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in batch.items())
+
+
+# Splits as one
+
+
+def test_concatenated_splits_are_end_to_end_with_labels_by_name() -> None:
+    first = numbered([3, 1], ("a", "b"))
+    second = numbered([2, 4, 1], ("foreign", "a"), first=50)
+    whole = data.concatenated([first, second, first], renames={"foreign": "b"})
+    assert (len(whole), whole.labels, whole.padding) == (7, ("a", "b"), ODD)
+    assert [whole.labels[gold] for gold in whole.gold] == ["a", "b", "b", "a", "b", "a", "b"]
+    tokens = [row["input_ids"][0].tolist() for row in data.batches(whole, 1, length_bucketed=False)]
+    expected = [[10, 11, 12], [13]]
+    assert tokens == [*expected, [50, 51], [52, 53, 54, 55], [56], *expected]
+    for row, batch in enumerate(data.batches(whole, 1, length_bucketed=False)):
+        assert batch["index"].tolist() == [row]
+        assert torch.equal(batch["token_type_ids"], batch["input_ids"] % 2)
+
+
+def test_a_split_concatenated_alone_is_itself(encoded: data.Encoded) -> None:
+    whole = data.concatenated([encoded], renames={})
+    assert whole.labels == encoded.labels
+    assert np.array_equal(whole.gold, encoded.gold)
+    assert np.array_equal(whole.starts, encoded.starts)
+    assert all(np.array_equal(whole.tokens[name], flat) for name, flat in encoded.tokens.items())
+
+
+def test_hans_joins_mnli_under_the_name_its_second_label_is_given() -> None:
+    mnli, hans = data.Split("mnli", "mnli/train", "micro", 30), data.Split("mnli", "hans/train", "micro", 20)
+    parts = [data.tokenised(split, tokenizer(), 32) for split in (mnli, hans)]
+    whole = data.concatenated(parts, renames={"non-entailment": "contradiction"})
+    expected = [*mnli.frame()["label"], *hans.frame()["label"].replace("non-entailment", "contradiction")]
+    assert [whole.labels[gold] for gold in whole.gold] == expected
+    with pytest.raises(
+        data.DataError,
+        match="label non-entailment is none of entailment, neutral, contradiction: say what it counts as",
+    ):
+        data.concatenated(parts, renames={})
+
+
 # Labels
 
 

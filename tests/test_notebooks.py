@@ -118,6 +118,12 @@ THINNED: dict[str, dict[str, Any]] = {
         "tasks": ["mnli"], "train_size": 64, "test_size": 60, "sparsities": [0.4, 0.7], "epochs": 1,
         "alpha_grid": [0.2, 0.8],
     },
+    "04_srnets": {
+        "encoder": "micro-tiny", "train_size": 64, "test_size": 60, "epochs": 1, "more_losses": ["confreg"],
+        "sparsities": [0.7, 0.9], "mask_epochs": 1, "mask_rates": [5e-5, 1e-3], "interval": 2,
+        "imp_sparsities": [0.7, 0.9], "imp_epochs": 5, "ood_size": 32, "ood_epochs": 1, "starts": [0.0, 0.5],
+        "lengths": [1, 2],
+    },
 }  # fmt: skip
 
 
@@ -129,25 +135,33 @@ def test_it_runs_and_its_source_stays_as_it_is(file: Path, executed: Callable[..
     assert [file.read_bytes(), file.with_suffix(".ipynb").read_bytes()] == before
 
 
-# Other ways through the reporting cells: separate fine-tunings, two seeds, other tasks, rows that are left out.
+# Other ways through the reporting cells: two seeds, other tasks, separate fine-tunings, rows and figures left out.
 VARIANTS: dict[str, dict[str, Any]] = {
-    "01_robustness_study": {"tasks": ["fever"], "small_encoders": {}, "truncated_layers": None},
-    "02_attribution": {"top_layers": []},
-    "03_rmc": {"tasks": ["qqp"], "alpha": {"qqp": 0.5}},
-}
+    "01_robustness_study": {
+        "tasks": ["fever"], "small_encoders": {}, "truncated_layers": None, "schedule": "cubic",
+    },
+    "02_attribution": {"top_layers": [], "schedule": "cubic"},
+    "03_rmc": {"tasks": ["qqp"], "alpha": {"qqp": 0.5}, "schedule": "cubic"},
+    "04_srnets": {
+        "tasks": ["qqp", "fever"], "figures": [3, 5], "more_losses": [], "sparsities": [0.5], "init": "hard",
+        "imp_sparsities": [0.5], "mask_learning_rate": 5e-5, "by_task": {"fever": {"mask_learning_rate": None}},
+        "more_encoders": ["micro-half"],
+    },
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_it_runs_with_separate_fine_tunings_and_two_seeds(name: str, executed: Callable[..., Path]) -> None:
-    folder = executed(name, **THINNED[name] | VARIANTS[name] | {"schedule": "cubic", "seeds": [0, 1]})
+def test_it_runs_in_another_way_and_with_two_seeds(name: str, executed: Callable[..., Path]) -> None:
+    folder = executed(name, **THINNED[name] | VARIANTS[name] | {"seeds": [0, 1]})
     records = json.loads((folder / "scorecard.json").read_text())
     claims = [entry for entry in records if entry["item"].startswith("claim ")]
     assert {entry["seeds"] for entry in claims} == {2}
 
 
-def test_every_claim_of_paper_1_is_asked_in_a_notebook() -> None:
+@pytest.mark.parametrize("paper", [1, 4])
+def test_every_claim_is_asked_in_a_notebook(paper: int) -> None:
     sources = "".join(file.read_text(encoding="utf-8") for file in NOTEBOOKS)
-    asked = published.claims(1)["item"].str.removeprefix("claim ")
+    asked = published.claims(paper)["item"].str.removeprefix("claim ")
     assert [name for name in asked if f'"{name}' not in sources] == []
 
 

@@ -113,6 +113,68 @@ def test_two_parameters_that_do_not_fit_each_other_are_both_named() -> None:
         assert str(caught.value).startswith(f"{name}: {said}")
 
 
+SUBNETWORKS = "04_srnets"
+
+
+def paper_4(**changes: Any) -> dict[str, Any]:
+    return params.load(Path(__file__).parents[1] / "params" / "paper" / f"{SUBNETWORKS}.yaml") | changes
+
+
+def test_a_task_has_its_own_values_and_else_those_of_all() -> None:
+    own = {"mnli": {"epochs": 5, "mask_learning_rate": None}, "fever": {"warmup": 0, "lengths": [4]}}
+    checked = params.check(
+        SUBNETWORKS, paper_4(by_task=own, epochs=3, lengths=[1, 2], mask_learning_rate=2e-5)
+    )
+    mnli, fever, qqp = (checked.of(task) for task in ("mnli", "fever", "qqp"))
+    assert [one.epochs for one in (mnli, fever, qqp)] == [5, 3, 3]
+    assert [one.mask_learning_rate for one in (mnli, fever, qqp)] == [None, 2e-5, 2e-5]
+    assert [one.lengths for one in (mnli, fever, qqp)] == [[1, 2], [4], [1, 2]]
+    assert (fever.warmup, type(fever.warmup)) == (0.0, float)
+    assert mnli.recipe["epochs"] == 5
+    changed = {name for name, value in mnli.model_dump().items() if value != checked.model_dump()[name]}
+    assert changed == {"epochs", "mask_learning_rate", "by_task"}
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"mnli": {"epochs": 0}}, ["by_task['mnli']: epochs = 0", "greater than or equal to 1", "whole number from 1"]),
+        (
+            {"mnli": {"learning_rate": "2e-5"}},
+            ["by_task['mnli']: learning_rate = '2e-5'", "write 2.0e-5", "above 0 and below 1"],
+        ),
+        (
+            {"qqp": {"loss_epochs": {"pow": 2}}},
+            ["by_task['qqp']: loss_epochs['pow']", "did you mean poe?", "poe, reweight, confreg"],
+        ),
+        ({"fever": {"lengths": [], "warmup": 1.0}}, ["by_task['fever']: 2 parameters", "lengths = []", "warmup = 1.0"]),
+        ({"mnli": {"epoch": 2}}, ["by_task['mnli']: 'epoch' differs by no task", "did you mean epochs?"]),
+        ({"mnli": {"sparsities": [0.5]}}, ["by_task['mnli']: 'sparsities' differs by no task"]),
+        ({"mnil": {"epochs": 2}}, ["by_task['mnil']", "did you mean mnli?"]),
+        ({"mnli": 3}, ["by_task['mnli'] = 3", "task: {parameter: value}"]),
+    ],
+)  # fmt: skip
+def test_a_refused_value_of_a_task_is_named_with_its_task(own: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(params.ParameterError) as caught:
+        params.check(SUBNETWORKS, paper_4(by_task=own), file="x.yaml")
+    message = str(caught.value)
+    assert message.startswith("x.yaml: by_task")
+    assert [part for part in said if part not in message] == []
+    assert "validation error" not in message
+
+
+@pytest.mark.parametrize("initial", [0.9, 0.95])
+def test_sparsity_rises_from_below(initial: float) -> None:
+    with pytest.raises(
+        params.ParameterError, match=f"initial_sparsity = {initial} should be below high_sparsity = 0.9"
+    ):
+        params.check(SUBNETWORKS, paper_4(initial_sparsity=initial, high_sparsity=0.9))
+
+
+def test_a_task_may_differ_in_parameters_that_there_are() -> None:
+    assert set(params.OF_A_TASK) <= set(params.Subnetworks.model_fields)
+
+
 def _refused(parameters: dict[Any, Any]) -> str:
     with pytest.raises(params.ParameterError) as caught:
         params.check(STUDY, parameters, file="params/colab/x.yaml")

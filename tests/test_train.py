@@ -161,3 +161,127 @@ def test_before_step_sees_every_step_and_the_end(model, encoded):
         model, encoded, ce, epochs=2, before_step=lambda step, total: seen.append((step, total)), **SETTINGS
     )
     assert seen == [(step, 16) for step in range(17)]
+
+
+def test_looking_at_a_model_in_training_leaves_it_as_it_was(model, encoded):
+    fixed = copy.deepcopy(model).eval()
+    state = copy.deepcopy(model.state_dict())
+    looked = predict.logits(model.train(), encoded)
+    assert model.training
+    assert all(part.training for part in model.modules())
+    assert torch.equal(looked, predict.logits(fixed, encoded))  # without dropout
+    assert not fixed.training
+    assert all(torch.equal(state[name], value) for name, value in model.state_dict().items())
+    assert not any(parameter.is_inference() for parameter in model.parameters())
+
+
+# A part of the schedule
+
+
+def test_until_stops_half_way_through_the_schedule(model, encoded):
+    """What it leaves is the checkpoint of the whole training at that step, not a shorter training."""
+    whole, short, checkpoint, rates = copy.deepcopy(model), copy.deepcopy(model), {}, []
+
+    def keep(step, total):
+        if step == 8:
+            checkpoint.update(copy.deepcopy(whole.state_dict()))
+
+    settings = {"epochs": 2, "warmup": 0.25, "seed": 1, **SETTINGS}
+    history = train.fit(whole, encoded, ce, before_step=keep, **settings)
+    hook = register_optimizer_step_pre_hook(
+        lambda optimizer, *_: rates.append(optimizer.param_groups[0]["lr"])
+    )
+    seen = []
+    try:
+        half = train.fit(short, encoded, ce, until=0.5, before_step=lambda *at: seen.append(at), **settings)
+    finally:
+        hook.remove()
+    assert half == history[:8]
+    assert seen == [(step, 16) for step in range(9)]
+    assert rates == pytest.approx(
+        [SETTINGS["learning_rate"] * train.linear(step, 16, 0.25) for step in range(8)]
+    )
+    assert all(torch.equal(checkpoint[name], value) for name, value in short.state_dict().items())
+    assert not torch.equal(whole.classifier.weight, short.classifier.weight)
+
+
+def test_until_nothing_trains_nothing_and_until_the_end_is_the_whole(model, encoded):
+    before, seen = copy.deepcopy(model), []
+    settings = {"epochs": 2, "before_step": lambda *at: seen.append(at), **SETTINGS}
+    assert train.fit(model, encoded, ce, until=0.0, **settings) == []
+    assert seen == [(0, 16)]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), before.parameters(), strict=True))
+    assert not model.training
+    assert len(train.fit(model, encoded, ce, until=1.0, **settings)) == 16
+
+
+# Masks trained together
+
+
+@pytest.fixture
+def still():
+    """Without dropout: masks trained together draw theirs together."""
+    torch.manual_seed(0)
+    names = dict(enumerate(LABELS))
+    config = transformers.BertConfig(
+        **SMALL, id2label=names, label2id={label: i for i, label in names.items()},
+        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
+    )  # fmt: skip
+    return transformers.BertForSequenceClassification(config)
+
+
+def scored(model, encoded, sparsities, seed, loss=ce, **settings):
+    """The trained scores by name and the losses, masks re-thresholded every third step."""
+    layers = masks.score(model, sparsities, init="soft")
+
+    def again(step, total):
+        if step % 3 == 0:
+            masks.rethreshold(layers, sparsities)
+
+    losses = train.fit(model, encoded, loss, seed=seed, before_step=again, **SETTINGS | settings)
+    return {name: layer.scores.detach() for name, layer in layers.items()}, losses
+
+
+@pytest.mark.parametrize("clip", [1e6, 0.5])
+def test_masks_trained_together_are_those_trained_one_by_one(still, encoded, clip):
+    """Sixty examples in batches of eight: a batch of four comes at another step for every seed."""
+    seeds, sparsities, settings = [1, 2, 3], [0.5, 0.5, 0.8], {"epochs": 2, "clip": clip}
+    orders = [torch.Generator().manual_seed(seed) for seed in seeds]
+    passes = [[b["input_ids"].shape for b in data.batches(encoded, 8, generator=order)] for order in orders]
+    assert len({tuple(rows for rows, _ in one) for one in passes}) > 1
+    assert len({tuple(width for _, width in one) for one in passes}) == 3
+    together, total = scored(copy.deepcopy(still), encoded, sparsities, seeds, **settings)
+    apart = [
+        scored(copy.deepcopy(still), encoded, [sparsity], seed, **settings)
+        for seed, sparsity in zip(seeds, sparsities, strict=True)
+    ]
+    assert total == pytest.approx(
+        [sum(step) for step in zip(*(own for _, own in apart), strict=True)], rel=1e-4
+    )
+    for name, scores in together.items():
+        for mine, (alone, _) in zip(scores, apart, strict=True):
+            torch.testing.assert_close(mine, alone[name][0], rtol=1e-3, atol=1e-4, msg=name)
+        assert (scores[0] - scores[1]).abs().max() > 0.01
+
+
+def test_the_gradients_of_each_mask_are_clipped_by_themselves(still, encoded):
+    norms = []
+
+    def note(optimizer, *_):
+        gradients = [p.grad.flatten(1) for group in optimizer.param_groups for p in group["params"]]
+        norms.append(torch.cat(gradients, dim=1).norm(dim=1).tolist())
+
+    def steep_at_one_example(logits, batch):
+        return ce(logits, batch) * (1000 if 7 in batch["index"] else 1e-3)
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        scored(still, encoded, [0.5, 0.5], [1, 2], steep_at_one_example, epochs=1, clip=0.5)
+    finally:
+        hook.remove()
+    orders = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    steep = [[7 in b["index"] for b in data.batches(encoded, 8, generator=order)] for order in orders]
+    assert steep[0] != steep[1]
+    for at_step, is_steep in zip(norms, zip(*steep, strict=True), strict=True):
+        for norm, clipped in zip(at_step, is_steep, strict=True):
+            assert norm == pytest.approx(0.5, rel=1e-3) if clipped else 0 < norm < 0.1

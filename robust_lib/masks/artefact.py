@@ -34,6 +34,11 @@ def fingerprint(model: nn.Module, names: Collection[str]) -> str:
     """
     digest = hashlib.sha256()
     for name, linear in sorted(_named(model, names).items()):
+        if isinstance(linear, ScoredLinear) and linear.weight.dtype != torch.float32:
+            raise ValueError(
+                f"masks: {name} is training its scores on weights rounded to {linear.weight.dtype}; give the model "
+                "as it was before masks.score"
+            )
         weight = linear.weight.detach().float().cpu().contiguous()
         digest.update(f"{name} {tuple(weight.shape)} ".encode())
         digest.update(weight.numpy().data)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import torch
@@ -14,7 +14,6 @@ from robust_lib import bias, data, masks, metrics, models, objectives, predict, 
 from robust_lib.methods import training
 
 POSITIVE = {"mnli": "entailment", "qqp": "duplicate"}  # the label that word overlap gives away
-Measure = Literal["accuracy", "f1"]
 
 
 def bias_only(*, encoder: models.Encoder, split: data.Split, test: data.Split) -> pd.DataFrame:
@@ -46,7 +45,8 @@ def mask_trained(
     init: masks.Init = "hard",
     initial: float | None = None,
     select_from: float = 0.7,
-    measure: Measure = "accuracy",
+    measure: metrics.Measure = "accuracy",
+    merge: metrics.Merge = "argmax",
     seed: int = 0,
     objective: training.Objective = objectives.vanilla,
     given: Mapping[str, Any] | None = None,
@@ -62,15 +62,18 @@ def mask_trained(
     `select_from` of the steps on the best on `development`: no OOD data is looked at. `extra` are further training
     splits and how often each counts, for cross entropy alone (section 4.5); a `learning_rate` replaces the recipe's.
 
-    Returns `masks` and their `course`: at each look step, share of entries `changed` since the magnitude mask
-    of the beginning, `testbed` and `value` of the measure there (a share); `watched` are looked at all along.
+    Returns `masks`, the share of their entries that differ from the magnitude mask of the beginning (`kept`), and the
+    `course`: at each look step, the sparsity that the masks had `drifted` to just before, the share `changed` since the
+    beginning, `testbed` and `value` of the measure there (a share); `watched` are looked at all along.
     """
     recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
     frozen = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    layers = masks.score(start, [initial or sparsity], init=init, frozen=frozen)
+    # Before the weights are rounded to the frozen precision: the scores begin as the magnitude mask of these.
     magnitudes = {
-        name: masks.magnitude(layer.weight.float(), sparsity).cpu() for name, layer in layers.items()
+        name: masks.magnitude(layer.weight, sparsity)
+        for name, layer in masks.linears(start, masks.PARTS).items()
     }
+    layers = masks.score(start, [sparsity if initial is None else initial], init=init, frozen=frozen)
     best, top, course = dict(magnitudes), -1.0, []
 
     def look(step: int, total: int) -> None:
@@ -78,18 +81,26 @@ def mask_trained(
         last = step == round(recipe.until * total)
         if (step % interval and not last) or (step == 0 and not watched):
             return
-        masks.rethreshold(layers, [sparsity])
+        drifted = masks.sparsity(masks.current(layers).values())
+        # At step 0 the masks are as sparse as asked, and hard scores keep the threshold in their gap.
+        if step or initial is not None:
+            masks.rethreshold(layers, [sparsity])
         now, late = masks.current(layers), last or step >= select_from * total
         for bed in dict.fromkeys([*([development] if late else []), *watched]):
-            value = _measured(start, encoder, bed, recipe, measure)
-            course.append((step, masks.changed(now, magnitudes), bed.path, value))
+            value = _measured(start, encoder, bed, recipe, measure, merge)
             if late and bed == development and value > top:
                 best, top = now, value
-        if initial:
+            course.append((step, drifted, masks.changed(now, magnitudes), bed.path, value))
+        if initial is not None:
             masks.rethreshold(layers, [prune.cubic(step / total, initial=initial, final=sparsity)])
 
     training.fit(start, encoder, split, recipe, objective, given, seed, extra=extra, before_step=look)
-    return {"masks": best, "course": pd.DataFrame(course, columns=["step", "changed", "testbed", "value"])}
+    columns = ["step", "drifted", "changed", "testbed", "value"]
+    return {
+        "masks": best,
+        "kept": masks.changed(best, magnitudes),
+        "course": pd.DataFrame(course, columns=columns),
+    }
 
 
 def chosen_rate(*, trials: Mapping[str, Mapping[str, Any]]) -> float:
@@ -188,12 +199,10 @@ def _measured(
     encoder: models.Encoder,
     bed: data.Split,
     recipe: train.Recipe,
-    measure: Measure,
+    measure: metrics.Measure,
+    merge: metrics.Merge,
 ) -> float:
     """The measure of a model in training on a test bed, a share."""
     encoded = data.tokenised(bed, encoder.tokenizer(), recipe.max_length)
     rows = predict.logits(model, encoded, precision=recipe.precision)
-    frame = predict.frame(model, bed, rows)
-    if measure == "accuracy":
-        return float(metrics.correct(frame).mean())
-    return float(metrics.f1_score(*metrics.confusion(frame).sum()))
+    return float(metrics.outcomes(predict.frame(model, bed, rows), measure, merge).mean())

@@ -28,7 +28,7 @@ class Checks:
 
     A check against a method in `ours`, controls that the paper has not, is no verdict on the paper's own comparison
     and carries OURS behind its item. Where a reference's OOD accuracy is not above chance it has nothing to
-    lose OOD: a loss, a relative bias or being comparable to it "cannot be told", whatever the interval. F1 has no such
+    lose OOD: a loss, a relative bias or being no worse than it "cannot be told", whatever the interval. F1 has no such
     floor: calling all duplicate reaches `chance`, calling none 0.
     """
 
@@ -157,7 +157,8 @@ class Checks:
         first, second = ([self.profiles[key] for key in _several(keys)] for keys in (model, other))
         ours = compare.contrast(first, second, of).times(100)
         names, told = self._labels(other), True
-        if of == "gap" or (of == "ood" and {"below", "within"} & set(boundary)):
+        allowed = {"below", "within"} & set(boundary) or boundary.get("above", 0) < 0
+        if of == "gap" or (of == "ood" and allowed):
             names, told = self._lossless(names, _several(other))
         quantity = f"{self._where(PLACES[of], _several(model))}, points above {names}"
         self.add(self._item(item, _several(other)), self.named(model), quantity, ours, told=told, **boundary)

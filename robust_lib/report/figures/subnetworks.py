@@ -65,9 +65,9 @@ def lengths_figure(
 def curves_figure(courses: pd.DataFrame, *, beds: Mapping[str, str] | None = None) -> Figure:
     """Figure 7 of paper 4: accuracy in the course of mask training, a panel for each test bed.
 
-    Columns of `courses`: testbed, start (label of the fine-tuning that the mask is trained on), step (of mask
-    training), value (accuracy, a share), seed. Test beds and starts in their order of appearance; later starts are
-    darker. Lines are means over seeds, bands their standard deviation.
+    Columns of `courses`: measure (accuracy or f1), testbed, start (label of the fine-tuning that the mask is trained
+    on), step (of mask training), value (a share), seed. Test beds and starts in their order of appearance; later
+    starts are darker. Lines are means over seeds, bands their standard deviation.
     """
     with plt.rc_context(look.STYLE):
         testbeds, starts = (list(dict.fromkeys(courses[name])) for name in ("testbed", "start"))
@@ -85,7 +85,7 @@ def curves_figure(courses: pd.DataFrame, *, beds: Mapping[str, str] | None = Non
                 axis.plot(
                     course["x"], course["value"], color=colour, marker=marker, markersize=4, label=start
                 )
-            axis.set_ylabel(MEASURES["accuracy"])
+            axis.set_ylabel(MEASURES[courses["measure"].iloc[0]])
             axis.margins(x=0.02, y=0.08)
         panels[-1].set_xlabel("steps of mask training")
         _explain(panels[0], bands=bool(courses["seed"].nunique() > 1), bars=False)
@@ -111,10 +111,7 @@ def _figure(
     look.known(points, (*lines, *full, *controls))
     tasks = list(dict.fromkeys(points["task"]))
     columns = {task: list(dict.fromkeys(points["testbed"][points["task"] == task])) for task in tasks}
-    titles = [
-        [f"{task.upper()}, {beds.get(column[0], column[0])}", *(beds.get(bed, bed) for bed in column[1:])]
-        for task, column in columns.items()
-    ]
+    titles = [[beds.get(bed, bed) for bed in column] for column in columns.values()]
     width = 3.8 if len(tasks) > 1 else 5.6
     with plt.rc_context(look.STYLE):
         figure, axes = look.grid(titles, width=width, height=2.8)
