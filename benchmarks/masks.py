@@ -1,5 +1,5 @@
 """Masks at BERT-base shapes: masked fine-tuning and mask training against dense fine-tuning, time and memory;
-choosing masks; eight masks on one backbone; mask files.
+choosing masks; eight masks on one backbone; emptied parts exported; mask files.
 
 Steps are interleaved, so that what else the machine does falls on all alike. `masks.py memory KIND PRECISION` is one
 training in a process of its own, which prints its peak memory.
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 import transformers
 
-from robust_lib import masks
+from robust_lib import export, masks
 
 ROUNDS, BATCH, LENGTH, SPARSITY, MASKS = 5, 32, 40, 0.7, 8
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -156,6 +156,32 @@ def together(folder: Path) -> None:
     )
 
 
+def exported(folder: Path) -> None:
+    """A third of the heads and half of the FFN units empty: the model with zeros in place against the smaller one."""
+    model = made("dense").eval()
+    with torch.no_grad():
+        for layer in model.bert.encoder.layer:
+            layer.attention.output.dense.weight[:, : 4 * 64] = 0
+            layer.output.dense.weight[:, : 3072 // 2] = 0
+    record = export.smaller(model, folder / "smaller")
+    small = export.load(folder / "smaller").to(DEVICE)
+    ids = torch.randint(1000, 30000, (8, 64), device=DEVICE)
+    with torch.inference_mode():
+        torch.testing.assert_close(
+            small(input_ids=ids).logits, model(input_ids=ids).logits, rtol=1e-3, atol=1e-4
+        )
+        pair = (model, small)
+        times = np.array([[seconds(lambda one=one: one(input_ids=ids)) for one in pair] for _ in range(10)])[
+            1:
+        ]
+    ratio = times[:, 0] / times[:, 1]
+    print(
+        f"emptied parts exported         {record.bytes[0] / 1e6:.0f} MB to {record.bytes[1] / 1e6:.0f} MB, "
+        f"8 x 64 tokens in {np.median(times[:, 0]):.2f} s and {np.median(times[:, 1]):.2f} s: "
+        f"{np.median(ratio):.2f}x as fast ({ratio.min():.2f}-{ratio.max():.2f})"
+    )
+
+
 def files(folder: Path) -> None:
     model, path = made("dense"), folder / "mask.safetensors"
     layers = masks.linears(model)
@@ -179,6 +205,7 @@ def main() -> None:
     choosing()
     with tempfile.TemporaryDirectory() as folder:
         together(Path(folder))
+        exported(Path(folder))
         files(Path(folder))
 
 

@@ -120,8 +120,8 @@ THINNED: dict[str, dict[str, Any]] = {
     },
     "04_srnets": {
         "encoder": "micro-tiny", "train_size": 64, "test_size": 60, "epochs": 1, "more_losses": ["confreg"],
-        "sparsities": [0.7, 0.9], "mask_epochs": 1, "mask_rates": [5e-5, 1e-3], "interval": 2,
-        "imp_sparsities": [0.7, 0.9], "imp_epochs": 5, "ood_size": 32, "ood_epochs": 1, "starts": [0.0, 0.5],
+        "sparsities": [0.7], "mask_epochs": 1, "mask_rates": [5e-5, 1e-3], "interval": 2,
+        "imp_sparsities": [0.6, 0.7], "imp_epochs": 5, "ood_size": 32, "ood_epochs": 1, "starts": [0.0, 0.5],
         "lengths": [1, 2],
     },
 }  # fmt: skip
@@ -143,8 +143,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "02_attribution": {"top_layers": [], "schedule": "cubic"},
     "03_rmc": {"tasks": ["qqp"], "alpha": {"qqp": 0.5}, "schedule": "cubic"},
     "04_srnets": {
-        "tasks": ["qqp", "fever"], "figures": [3, 5], "more_losses": [], "sparsities": [0.5], "init": "hard",
-        "imp_sparsities": [0.5], "mask_learning_rate": 5e-5, "by_task": {"fever": {"mask_learning_rate": None}},
+        "tasks": ["qqp", "fever"], "figures": [5], "more_losses": [], "sparsities": [0.5], "init": "hard",
+        "mask_learning_rate": 5e-5, "by_task": {"fever": {"mask_learning_rate": None}},
         "more_encoders": ["micro-half"],
     },
 }  # fmt: skip

@@ -73,7 +73,7 @@ def executed(unit, results):
 def test_masks_are_all_that_is_trained(dense):
     start = copy.deepcopy(dense)
     found = methods.mask_trained(start=start, **SEARCH)
-    assert set(found) == {"masks", "course"}
+    assert set(found) == {"masks", "kept", "course"}
     assert found["masks"].keys() == weights(dense).keys()
     assert {mask.dtype for mask in found["masks"].values()} == {torch.bool}
     assert same(weights(start), weights(dense))
@@ -99,31 +99,42 @@ def test_every_matrix_is_exactly_as_sparse_as_asked(dense, kind):
 
 
 def test_the_mask_is_the_best_on_development_from_its_time_on(dense, monkeypatch):
-    script = iter([0.99, 0.98, 0.5, 0.8, 0.8])  # at steps 0, 2 and, from half of the steps on, 4, 6, 8
+    own = [0.99, 0.98, 0.5, 0.8, 0.8]  # at steps 0, 2 and, from half of the steps on, 4, 6, 8
+    scripts = {DEVELOPMENT: iter(own), HANS: iter([0.9, 0.9, 0.9, 0.9, 0.95])}
     looked = []
 
-    def scripted(model, *_):
-        looked.append(masks.current(masks.linears(model, masks.PARTS)))
-        return next(script)
+    def scripted(model, encoder, bed, *_):
+        if bed == DEVELOPMENT:
+            looked.append(masks.current(masks.linears(model, masks.PARTS)))
+        return next(scripts[bed])
 
     monkeypatch.setattr(subnetworks, "_measured", scripted)
-    found = searched(dense, select_from=0.5, watched=[DEVELOPMENT])
-    assert found["course"]["step"].tolist() == [0, 2, 4, 6, 8]
-    assert found["course"]["value"].tolist() == [0.99, 0.98, 0.5, 0.8, 0.8]
+    found = searched(dense, select_from=0.5, watched=[DEVELOPMENT, HANS])
+    course = found["course"][found["course"]["testbed"] == DEVELOPMENT.path]
+    assert course["step"].tolist() == [0, 2, 4, 6, 8]
+    assert course["value"].tolist() == own
     assert not same(looked[3], looked[4])
     assert same(found["masks"], looked[3])  # of equals, the first
+    assert found["kept"] == course["changed"].iloc[3] != course["changed"].iloc[4]
 
 
 @pytest.mark.parametrize("kind", [{}, {"init": "soft", "initial": 0.4}], ids=str)
 def test_the_value_of_the_best_is_what_is_predicted_with_its_masks(dense, kind):
     found = searched(dense, select_from=0.0, **kind)
-    assert list(found["course"].columns) == ["step", "changed", "testbed", "value"]
+    assert list(found["course"].columns) == ["step", "drifted", "changed", "testbed", "value"]
     assert found["course"]["step"].tolist() == [2, 4, 6, 8]
     assert set(found["course"]["testbed"]) == {DEVELOPMENT.path}
     right = metrics.correct(predicted(dense, subnetwork=found)).mean()
     assert found["course"]["value"].max() == pytest.approx(right)
     last = found["course"].iloc[-1]
     assert 0 < last["changed"] < 0.6
+
+
+@pytest.mark.parametrize("merge", ["argmax", "sum"])
+def test_a_watched_bed_is_measured_as_it_is_reported(dense, merge):
+    found = searched(dense, select_from=1.0, watched=[HANS], merge=merge)
+    at_end = found["course"].set_index("testbed").loc[HANS.path, "value"].iloc[-1]
+    assert at_end == metrics.correct(predicted(dense, HANS, subnetwork=found), merge).mean()
 
 
 def test_changed_is_the_share_since_the_magnitude_mask(dense):
@@ -175,6 +186,14 @@ def test_sparsity_rises_on_the_cubic_schedule(dense):
     assert from_dense == pytest.approx(
         [prune.cubic(step // 2 * 2 / 8, final=0.7) for step in range(8)], abs=1e-3
     )
+
+
+def test_how_far_the_sparsity_drifts_between_rethresholdings_is_told(dense):
+    """Hard scores move through the gap, whose entries then all count until the next re-thresholding."""
+    exact = searched(dense, init="soft", learning_rate=1e-12)["course"]["drifted"]
+    assert exact.tolist() == pytest.approx([0.7] * len(exact), abs=1e-3)
+    drifted = searched(dense, init="hard", select_from=0.0)["course"]["drifted"]
+    assert (drifted - 0.7).abs().max() > 0.01
 
 
 def test_extra_splits_join_the_training_and_nothing_may_be_known_of_the_first_alone(dense):

@@ -242,7 +242,7 @@ def scored(model, encoded, sparsities, seed, loss=ce, **settings):
     return {name: layer.scores.detach() for name, layer in layers.items()}, losses
 
 
-@pytest.mark.parametrize("clip", [1e6, 0.5])
+@pytest.mark.parametrize("clip", [1e6, 0.005])
 def test_masks_trained_together_are_those_trained_one_by_one(still, encoded, clip):
     """Sixty examples in batches of eight: a batch of four comes at another step for every seed."""
     seeds, sparsities, settings = [1, 2, 3], [0.5, 0.5, 0.8], {"epochs": 2, "clip": clip}
@@ -261,7 +261,7 @@ def test_masks_trained_together_are_those_trained_one_by_one(still, encoded, cli
     for name, scores in together.items():
         for mine, (alone, _) in zip(scores, apart, strict=True):
             torch.testing.assert_close(mine, alone[name][0], rtol=1e-3, atol=1e-4, msg=name)
-        assert (scores[0] - scores[1]).abs().max() > 0.01
+        assert (scores[0] - scores[1]).abs().max() > 0.003
 
 
 def test_the_gradients_of_each_mask_are_clipped_by_themselves(still, encoded):
@@ -271,17 +271,15 @@ def test_the_gradients_of_each_mask_are_clipped_by_themselves(still, encoded):
         gradients = [p.grad.flatten(1) for group in optimizer.param_groups for p in group["params"]]
         norms.append(torch.cat(gradients, dim=1).norm(dim=1).tolist())
 
-    def steep_at_one_example(logits, batch):
-        return ce(logits, batch) * (1000 if 7 in batch["index"] else 1e-3)
-
     hook = register_optimizer_step_pre_hook(note)
     try:
-        scored(still, encoded, [0.5, 0.5], [1, 2], steep_at_one_example, epochs=1, clip=0.5)
+        for clip in (1e6, 0.005):
+            # At a rate of next to nothing the second training meets the gradients of the first.
+            scored(
+                copy.deepcopy(still), encoded, [0.5, 0.5], [1, 2], epochs=1, clip=clip, learning_rate=1e-12
+            )
     finally:
         hook.remove()
-    orders = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
-    steep = [[7 in b["index"] for b in data.batches(encoded, 8, generator=order)] for order in orders]
-    assert steep[0] != steep[1]
-    for at_step, is_steep in zip(norms, zip(*steep, strict=True), strict=True):
-        for norm, clipped in zip(at_step, is_steep, strict=True):
-            assert norm == pytest.approx(0.5, rel=1e-3) if clipped else 0 < norm < 0.1
+    whole, clipped = np.array(norms).reshape(2, 8, 2)
+    assert 0.2 < (whole > 0.005).mean() < 0.8
+    np.testing.assert_allclose(clipped, whole.clip(max=0.005), rtol=1e-3)
