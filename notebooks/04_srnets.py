@@ -386,6 +386,29 @@ found = compare.profiles(predictions, beds, merge=p.merge, measures=measures)
 points = compare.by_testbed(found)
 
 # %% [markdown]
+# What the paper calls them:
+
+# %%
+names = {
+    "mnli/validation_matched": "MNLI dev", "hans/validation": "HANS", "fever/dev": "FEVER dev",
+    "fever_symmetric/v1_generated": "Symm1", "fever_symmetric/v2_test": "Symm2",
+    "qqp/validation": "QQP dev", "paws_wiki/test": "PAWS-wiki", "paws_qqp/dev_and_test": "PAWS-qqp",
+}  # fmt: skip
+methods_named = {
+    "ood ft": "bert-ft subnet", "ood pt": "bert-pt subnet", "ood pt + ft": "bert-pt subnet + ft",
+    "control ood": "full model (std) trained on with OOD data", "magnitude": "one-shot magnitude (ours)",
+}  # fmt: skip
+for loss in ("std", "poe", "reweight", "confreg"):
+    methods_named |= {
+        f"full {loss}": f"full model ({loss})", f"mask {loss}": f"mask train ({loss})", f"imp {loss}": f"imp ({loss})",
+        f"control {loss}": f"dense control of mask train ({loss})", f"control imp {loss}": f"dense control of imp ({loss})",
+        f"pretrained {loss}": f"mask train ({loss}), pretrained",
+        f"mask ft {loss}": f"mask train (poe) + {loss} ft", f"imp ft {loss}": f"imp (poe) + {loss} ft",
+    }  # fmt: skip
+for kind in ("mask", "imp", "control", "control imp"):
+    methods_named[f"{kind} poe of poe"] = f"{methods_named[f'{kind} poe']} on full model (poe)"
+
+# %% [markdown]
 # ## The bias models
 #
 # A bias model that were certain would silence examples altogether: its calibration (expected calibration error) stands beside its accuracy. For
@@ -451,6 +474,7 @@ share = pd.DataFrame(
     [(*key, result["kept"], result["course"]["drifted"].min()) for key, result in changes.items()],
     columns=["task", "method", "sparsity", "seed", "changed", "least sparsity before a look"],
 )
+share["method"] = share["method"].map(lambda method: methods_named.get(method, method))
 table = share.groupby(["task", "method", "sparsity"], sort=False).agg(
     changed=("changed", "mean"), least_changed=("changed", "min"), most_changed=("changed", "max"),
     least_sparsity_before_a_look=("least sparsity before a look", "min"), seeds=("seed", "size"),
@@ -465,61 +489,53 @@ table
 # dense controls of ours. F1 of *duplicate* on QQP and PAWS, where calling everything a duplicate sets a floor that a collapsed model rises to.
 
 # %%
-names = {
-    "mnli/validation_matched": "MNLI dev", "hans/validation": "HANS", "fever/dev": "FEVER dev",
-    "fever_symmetric/v1_generated": "Symm1", "fever_symmetric/v2_test": "Symm2",
-    "qqp/validation": "QQP dev", "paws_wiki/test": "PAWS-wiki", "paws_qqp/dev_and_test": "PAWS-qqp",
-}  # fmt: skip
 setting = (
     f"Encoder {p.encoder.rpartition('/')[2]}, source {p.source.rpartition('/')[2]}, {p.init} initialisation"
 )
 BLUE, ORANGE, GREEN, PURPLE, SKY, _ = report.SERIES  # colour and marker of each
 
 
-# %%
-def shown(name, title, lines, full, controls=(), points=points):
-    """The figure and the table of what was measured, saved and displayed."""
+def shown(
+    name, title, lines, full, controls=None, points=points, draw=report.subnetwork_figure, setting=setting
+):
+    """The figure and the table of what was measured, saved and displayed; `lines` and `controls` are looks by method."""
+    chosen = {"lines": lines, "full": dict.fromkeys(full, (None, "")), "controls": controls or {}}
     there = set(points["method"])
-    lines, full, controls = ([one for one in some if one.method in there] for some in (lines, full, controls))
-    look = dict(lines=lines, full=full, controls=controls, beds=names)
-    table = report.subnetwork_table(points, title=f"Paper 4, {title}", setting=setting, **look)
-    figure = report.subnetwork_figure(points, **look)
+    look = {
+        kind: [
+            report.Line(method, methods_named.get(method, method), *at)
+            for method, at in some.items()
+            if method in there
+        ]
+        for kind, some in chosen.items()
+    }
+    table = report.subnetwork_table(points, title=f"Paper 4, {title}", setting=setting, beds=names, **look)
+    figure = draw(points, beds=names, **look)
     report.save(run.directory, {name: figure, f"table_{name}": table}, about=run.record)
     display(table, figure)
 
 
 # %%
-STD, POE = report.Line("full std", "full model (std)"), report.Line("full poe", "full model (poe)")
-MASK_STD, MASK_POE = (
-    report.Line("mask std", "mask train (std)", *BLUE),
-    report.Line("mask poe", "mask train (poe)", *ORANGE),
-)
 if 2 in drawn:
-    lines = [
-        MASK_STD,
-        MASK_POE,
-        report.Line("imp std", "imp (std)", *GREEN),
-        report.Line("imp poe", "imp (poe)", *PURPLE),
-    ]
-    lines += [report.Line("magnitude", "one-shot magnitude (ours)", *SKY)]
-    pairs = {("", "mask train"): {"std": BLUE, "poe": ORANGE}, ("imp ", "imp"): {"std": GREEN, "poe": PURPLE}}
-    controls = [
-        report.Line(f"control {key}{loss}", f"dense control of {kind} ({loss})", colour)
-        for (key, kind), pair in pairs.items()
-        for loss, (colour, _) in pair.items()
-    ]
-    shown("figure_2", "Figure 2: subnetworks of the CE fine-tuned model", lines, [STD, POE], controls)
+    lines = {"mask std": BLUE, "mask poe": ORANGE, "imp std": GREEN, "imp poe": PURPLE, "magnitude": SKY}
+    controls = {
+        "control std": BLUE,
+        "control poe": ORANGE,
+        "control imp std": GREEN,
+        "control imp poe": PURPLE,
+    }
+    full = ["full std", "full poe"]
+    shown("figure_2", "Figure 2: subnetworks of the CE fine-tuned model", lines, full, controls)
 
 # %% [markdown]
 # ## Figure 3: subnetworks of the PoE fine-tuned model
 
 # %%
 if 3 in drawn:
-    lines = [MASK_POE, report.Line("mask poe of poe", "mask train (poe) on full model (poe)", *BLUE)]
-    lines += [report.Line("imp poe of poe", "imp (poe) on full model (poe)", *PURPLE)]
-    controls = [report.Line("control poe of poe", "dense control of mask train", BLUE[0])]
-    controls += [report.Line("control imp poe of poe", "dense control of imp", PURPLE[0])]
-    shown("figure_3", "Figure 3: subnetworks of the PoE fine-tuned model", lines, [STD, POE], controls)
+    lines = {"mask poe": ORANGE, "mask poe of poe": BLUE, "imp poe of poe": PURPLE}
+    controls = {"control poe of poe": BLUE, "control imp poe of poe": PURPLE}
+    full = ["full std", "full poe"]
+    shown("figure_3", "Figure 3: subnetworks of the PoE fine-tuned model", lines, full, controls)
 
 # %% [markdown]
 # ## Figure 4: subnetworks fine-tuned in isolation
@@ -529,34 +545,26 @@ if 3 in drawn:
 
 # %%
 if 4 in drawn:
-    lines = [report.Line("mask ft std", "mask train (poe) + std ft", *BLUE)]
-    lines += [report.Line("mask ft poe", "mask train (poe) + poe ft", *ORANGE)]
-    lines += [
-        report.Line("imp ft std", "imp (poe) + std ft", *GREEN),
-        report.Line("imp ft poe", "imp (poe) + poe ft", *PURPLE),
-    ]
-    controls = [report.Line("control std", "full model (std), trained on with std", BLUE[0])]
-    controls += [report.Line("control poe", "full model (std), trained on with poe", ORANGE[0])]
-    shown("figure_4", "Figure 4: subnetworks fine-tuned in isolation", lines, [STD, POE], controls)
+    lines = {"mask ft std": BLUE, "mask ft poe": ORANGE, "imp ft std": GREEN, "imp ft poe": PURPLE}
+    controls = {"control std": BLUE, "control poe": ORANGE}
+    full = ["full std", "full poe"]
+    shown("figure_4", "Figure 4: subnetworks fine-tuned in isolation", lines, full, controls)
 
 # %% [markdown]
 # ## Figure 5: subnetworks without fine-tuning
 
 # %%
 if 5 in drawn:
-    lines = [MASK_POE, report.Line("pretrained std", "mask train (std), pretrained", *BLUE)]
-    lines += [report.Line("pretrained poe", "mask train (poe), pretrained", *GREEN)]
-    shown("figure_5", "Figure 5: subnetworks without fine-tuning", lines, [STD, POE])
+    lines = {"mask poe": ORANGE, "pretrained std": BLUE, "pretrained poe": GREEN}
+    shown("figure_5", "Figure 5: subnetworks without fine-tuning", lines, ["full std", "full poe"])
 
 # %% [markdown]
 # ## Figure 6: with OOD training data
 
 # %%
 if 6 in drawn:
-    lines = [report.Line("ood ft", "bert-ft subnet", *BLUE), report.Line("ood pt", "bert-pt subnet", *ORANGE)]
-    lines += [report.Line("ood pt + ft", "bert-pt subnet + ft", *GREEN)]
-    controls = [report.Line("control ood", "full model (std) trained on with OOD data")]
-    shown("figure_6", "Figure 6: subnetworks found with OOD data", lines, [STD], controls)
+    lines, controls = {"ood ft": BLUE, "ood pt": ORANGE, "ood pt + ft": GREEN}, {"control ood": BLUE}
+    shown("figure_6", "Figure 6: subnetworks found with OOD data", lines, ["full std"], controls)
 
 # %% [markdown]
 # ## Figure 7: mask training from checkpoints along fine-tuning
@@ -596,35 +604,22 @@ if 8 in drawn:
     kind, length = (at_high["method"].str.extract(r"^(.*) (\d+)$")[place] for place in (0, 1))
     at_high = at_high.assign(epochs=length.astype(int), method=kind)
     at_high = pd.concat([at_high, points[points["method"] == "full std"]])
-    lines = [
-        report.Line(kind, kind, *look)
-        for kind, look in zip(sorted(kinds), (BLUE, ORANGE, GREEN), strict=True)
-    ]
-    look = dict(lines=lines, full=[STD], beds=names)
-    table = report.subnetwork_table(
-        at_high, title="Paper 4, Figure 8: fixed sparsity and gradual increase",
-        setting=f"{setting}, sparsity {p.high_sparsity:g}", **look,
-    )  # fmt: skip
-    figure = report.lengths_figure(at_high, **look)
-    report.save(run.directory, {"figure_8": figure, "table_figure_8": table}, about=run.record)
-    display(table, figure)
+    lines = {"fixed, hard": BLUE, "fixed, soft": ORANGE, "gradual": GREEN}
+    other = dict(
+        points=at_high, draw=report.lengths_figure, setting=f"{setting}, sparsity {p.high_sparsity:g}"
+    )
+    shown("figure_8", "Figure 8: fixed sparsity and gradual increase", lines, ["full std"], **other)
 
 # %% [markdown]
 # ## Appendix C.1: other debiasing losses
 
 # %%
 if p.more_losses:
-    titles = {"reweight": "reweighting", "confreg": "confidence regularisation"}
     looks = dict(zip(p.more_losses, (BLUE, GREEN), strict=False))
-    lines = [
-        MASK_POE,
-        *(report.Line(f"mask {loss}", f"mask train ({titles[loss]})", *looks[loss]) for loss in looks),
-    ]
-    whole = [STD, *(report.Line(f"full {loss}", f"full model ({titles[loss]})") for loss in looks)]
-    controls = [
-        report.Line(f"control {loss}", f"dense control ({titles[loss]})", looks[loss][0]) for loss in looks
-    ]
-    shown("figure_c1", "C.1: other debiasing losses", lines, whole, controls)
+    lines = {"mask poe": ORANGE} | {f"mask {loss}": look for loss, look in looks.items()}
+    controls = {f"control {loss}": look for loss, look in looks.items()}
+    full = ["full std", *(f"full {loss}" for loss in looks)]
+    shown("figure_c1", "C.1: other debiasing losses", lines, full, controls)
 
 # %% [markdown]
 # ## Appendix C.5: other encoders
@@ -634,7 +629,13 @@ for encoder_name, frames in other_predictions.items():
     theirs = compare.by_testbed(compare.profiles(frames, beds, merge=p.merge, measures=measures))
     short = encoder_name.rpartition("/")[2]
     key = "".join(letter if letter.isalnum() else "_" for letter in short.lower())
-    shown(f"figure_c5_{key}", f"C.5: {short}", [MASK_STD, MASK_POE], [STD], points=theirs)
+    shown(
+        f"figure_c5_{key}",
+        f"C.5: {short}",
+        {"mask std": BLUE, "mask poe": ORANGE},
+        ["full std"],
+        points=theirs,
+    )
 
 # %% [markdown]
 # ## Claims of sections 4.2.2, 4.3.2, 4.4.2, 4.5.2, 5.1 and 5.2
@@ -646,14 +647,8 @@ for encoder_name, frames in other_predictions.items():
 # loss for as many steps? Sections 4.5 and 5.1 claim for inference alone, and so they are asked.
 
 # %%
-named = {line.method: line.name for line in (STD, POE, MASK_STD, MASK_POE)}
-named |= {
-    "control std": "dense control (std)",
-    "control poe": "dense control (poe)",
-    "magnitude": "one-shot magnitude",
-}
 ours = {method for _, method, _ in found if method.startswith(("control", "magnitude", "fixed, soft"))}
-checks = report.Checks(4, found, p.scale, named, ours=ours)
+checks = report.Checks(4, found, p.scale, methods_named, ours=ours)
 moderate = [sparsity for sparsity in p.sparsities if sparsity <= 0.7]
 
 

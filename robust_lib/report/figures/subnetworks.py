@@ -48,6 +48,7 @@ def lengths_figure(
     *,
     lines: Sequence[Line] = (Line("fixed", "fixed"), Line("gradual", "gradual")),
     full: Sequence[Line] = (),
+    controls: Sequence[Line] = (),
     beds: Mapping[str, str] | None = None,
 ) -> Figure:
     """Figure 8 of paper 4: fixed sparsity against its gradual increase, over the epochs of mask training.
@@ -56,7 +57,7 @@ def lengths_figure(
     gets to the sparsity. Layout and all else as in `subnetwork_figure`.
     """
     percent = _percent(points).assign(x=points["epochs"])
-    figure, panels = _figure(percent, lines=lines, full=full, controls=(), beds=beds or {})
+    figure, panels = _figure(percent, lines=lines, full=full, controls=controls, beds=beds or {})
     for axis in panels:
         axis.set_xlabel("epochs of mask training")
     return figure
@@ -121,7 +122,7 @@ def _figure(
                 mine = points[(points["task"] == task) & (points["testbed"] == bed)]
                 _panel(axis, mine.sort_values("x"), ticks, lines, full, controls)
         _explain(axes[0][0], bands=bool((points["seeds"] > 1).any()), bars=True)
-        look.legend(figure, ncols=3 if len(tasks) > 1 else 2)
+        look.legend(figure, ncols=max(2, len(tasks)))
         for axis, heights in _baselines(axes, columns, points):
             look.levels(figure, axis, heights)
     return figure, [panels[-1] for panels in axes]
