@@ -16,7 +16,8 @@
 # # 04 SRNets: sparse and robust subnetworks
 #
 # Paper 4, *A Win-win Deal: Towards Sparse and Robust Pre-trained Language Models*, sections 4 and 5. Rebuilds **Figures 2 to 8** and, as far as
-# they are known, the appendix studies **C.1 to C.5**. The paper draws its results and prints no values; a table of ours stands beside every figure.
+# they are known, the appendix studies: **C.1** (other losses), **C.2** and **C.3** (Figures 6 and 7 on other `tasks`), **C.4** (Figure 8), **C.5** (`more_encoders`). The
+# paper draws its results and prints no values; a table of ours stands beside every figure.
 #
 # The claim in one sentence: *a pretrained encoder contains subnetworks that are sparse and robust to dataset bias at once, and training
 # a mask with a debiasing loss finds them without changing a weight.*
@@ -46,7 +47,7 @@ sparsities = [0.5, 0.7, 0.9]  # of mask training
 mask_epochs = 2
 mask_loss_epochs = {}  # loss: epochs of mask training, where not `mask_epochs`
 mask_learning_rate = None  # of the scores; None: the one of `mask_rates` that is best in distribution
-mask_rates = [5e-5, 3e-4, 1e-3]  # the first is the paper's
+mask_rates = [5e-5, 3e-4, 1e-3]  # the first is the paper's for MNLI
 init = "soft"  # hard: scores of 0.02 and 0 by magnitude, the paper's; soft: |W| itself
 interval = 20  # steps between re-thresholdings
 select_from = 0.7  # share of mask training after which a mask may be chosen; 0 on the pretrained encoder
@@ -85,7 +86,20 @@ if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the t
 
 import pandas as pd
 
-from robust_lib import compare, data, masks, methods, metrics, models, objectives, params, report, runs, train
+from robust_lib import (
+    compare,
+    data,
+    masks,
+    methods,
+    metrics,
+    models,
+    objectives,
+    params,
+    published,
+    report,
+    runs,
+    train,
+)
 
 p = params.check("04_srnets", globals())
 run = runs.start("04_srnets", p)
@@ -94,7 +108,8 @@ run = runs.start("04_srnets", p)
 # ## Data and bias models
 #
 # A bias model sees only what gives the label away: for inference and paraphrase seven features of the words that the two texts
-# share, for fact verification the words of the claim. Its probability of the gold label, $\beta$, says how biased an example is.
+# share, for fact verification the words of the claim. It predicts $p_b$, the model $p_m$. The bias model's probability of the gold label, $\beta$, says how
+# biased an example is.
 
 # %% tags=["units"]
 encoder, of = models.Encoder(p.encoder), {task: p.of(task) for task in p.tasks}
@@ -125,7 +140,7 @@ bias_units = {
 #
 # $L_\mathrm{std}$ is cross entropy. $L_\mathrm{poe}$ is that of model and bias model together, $\mathrm{softmax}(\log p_m + \log p_b)$;
 # reweighting weighs an example $1 - \beta$; confidence regularisation learns from the CE model's own probabilities to the power
-# $1 - \beta$. What the bias explains teaches less.
+# $1 - \beta$. In all three an example teaches the less, the better the bias model explains it.
 
 # %% tags=["units"]
 OBJECTIVES = {
@@ -175,7 +190,7 @@ trained = {(task, f"full {loss}", 0.0, seed): model for (task, loss, seed), mode
 # share `sparsity` of its scores lies at or below it.
 #
 # **The short-run trap.** With hard initialisation kept and removed entries are 0.02 apart, and Adam moves a score by about the learning rate per step. In
-# the paper's 61,360 steps at 5e-5 a score can travel 77 times that gap; in a hundred steps at the same rate a tenth of it, and the mask
+# the paper's 61,360 steps at 5e-5 a score can travel 77 times that gap; in a hundred steps at the same rate an eighth of it, and the mask
 # stays the magnitude mask it began as. A rate large enough for a short run makes scores *wander* past each other by noise alone. So rates are tried
 # on the first task and seed at one sparsity, and each kind of initialisation takes the one that is best in distribution.
 
@@ -213,7 +228,8 @@ chosen = {
 # ## Subnetworks of fine-tuned models (Figures 2 and 3, C.1)
 #
 # $\max_m \mathcal{E}_\mathrm{ID} + \mathcal{E}_\mathrm{OOD}$ (equation 2), sought by minimising a loss in distribution. **Mask training** changes no weight.
-# **IMP** removes a tenth of each matrix's smallest weights, trains on, and so forth; the debiasing loss is truly passed to it.
+# **IMP** removes the smallest weights of each matrix up to the next of `imp_sparsities` (a tenth more at paper scale), trains on, and so forth; the
+# debiasing loss is truly passed to it.
 #
 # Controls of ours: the full model trained on, nothing removed, for the steps of mask training and of each round of IMP; and the one-shot
 # magnitude mask of encoder and pooler, untrained.
@@ -313,8 +329,9 @@ for task, seed in splits if 6 in drawn else ():
 # %% [markdown]
 # ## When to start, and how to reach high sparsity (Figures 7 and 8, C.3, C.4)
 #
-# Mask training with PoE from checkpoints along fine-tuning. And at high sparsity a fixed sparsity against one that rises from
-# `initial_sparsity` on a cubic schedule over the whole training, whose scores begin softly; a fixed sparsity with the other initialisation tells the two apart.
+# Mask training with PoE from checkpoints along fine-tuning. At high sparsity, a fixed sparsity against one that rises from `initial_sparsity` on
+# a cubic schedule over the whole training. In the paper the fixed runs begin with hard scores and the gradual ones with soft scores; a fixed
+# run with soft scores tells the two differences apart.
 
 # %% tags=["units"]
 courses = {}
@@ -379,14 +396,14 @@ everything = (
     | {(task, f"{name}, {method}", *at): one for (name, task, method, *at), one in others.items()}
 )
 changes = {key: unit for key, unit in everything.items() if unit.function is methods.mask_trained}
-predictions, other_predictions, trials, chosen, courses, changes = run.collect(
-    [units, other_units, trials, chosen, courses, changes]
+predictions, other_predictions, trials, chosen, courses, changes, biases = run.collect(
+    [units, other_units, trials, chosen, courses, changes, biases]
 )
 found = compare.profiles(predictions, beds, merge=p.merge, measures=measures)
 points = compare.by_testbed(found)
 
 # %% [markdown]
-# What the paper calls them:
+# Names as in the paper, or ours where it has none; "bert" stands for the encoder.
 
 # %%
 names = {
@@ -405,20 +422,26 @@ for loss in ("std", "poe", "reweight", "confreg"):
         f"pretrained {loss}": f"mask train ({loss}), pretrained",
         f"mask ft {loss}": f"mask train (poe) + {loss} ft", f"imp ft {loss}": f"imp (poe) + {loss} ft",
     }  # fmt: skip
+methods_named |= {
+    f"start {share:g}": f"mask train (poe) from {100 * share:g} % of fine-tuning" for _, share, _ in courses
+}
 for kind in ("mask", "imp", "control", "control imp"):
     methods_named[f"{kind} poe of poe"] = f"{methods_named[f'{kind} poe']} on full model (poe)"
 
 # %% [markdown]
 # ## The bias models
 #
-# A bias model that were certain would silence examples altogether: its calibration (expected calibration error) stands beside its accuracy. For
-# inference it is asked entailment or not, which is all that it was trained on.
+# The losses read the bias model on the training set. If it were certain there, it would silence examples altogether: its calibration (expected
+# calibration error, of all classes) stands beside its accuracy, on the training set and on every test bed. For inference it is also asked entailment or
+# not, which is all that it was trained on.
 
 # %%
 intervals = {}
 for task in p.tasks:
-    for bed in beds[task]:
-        frames = {seed: predictions[task, bed, "bias model", 0.0, seed] for seed in p.seeds}
+    for bed in ["training set, first seed", *beds[task]]:
+        frames = {seed: predictions.get((task, bed, "bias model", 0.0, seed)) for seed in p.seeds}
+        if bed not in beds[task]:  # every seed draws another
+            frames = {p.seeds[0]: biases[task, p.seeds[0]]}
         error = compare.calibration_error(compare.calibration(task, bed, frames))
         right = {"accuracy (%)": {seed: metrics.correct(frame) for seed, frame in frames.items()}}
         if task == "mnli":
@@ -439,45 +462,45 @@ bias_models
 # %% [markdown]
 # ## The short-run trap, measured
 #
-# `travel`: the sum of the learning rates, in gaps of hard initialisation; below one half no entry of a hard mask can change. `wandering`: how far noise alone
-# carries. `changed`: share of mask entries that differ from the magnitude mask of the beginning. `chosen`: the rate that is used with that initialisation, where
-# the parameters give none. Then, for every mask training of this notebook, the share that differs in the mask that was kept, and how far
-# the sparsity had drifted, at its lowest, between two re-thresholdings.
+# `travel`: the sum of the learning rates, in gaps of hard initialisation; below one half hardly an entry of a hard mask can change. `wandering`: how far noise
+# alone carries. `changed at the end`: share of mask entries that differ from the magnitude mask of the same sparsity. `chosen`: the rate that is used with that
+# initialisation, where the parameters give none.
+#
+# Then, for every mask training of this notebook, the same share of the mask that was kept (at most $2\min(s, 1 - s)$), over seeds; and to what
+# sparsity it had drifted, at its lowest, before a re-thresholding that was evaluated (the last 30 % of the steps; all, on the pretrained encoder).
 
 # %%
 steps = recipe(first, of[first].mask_epochs)
 total = steps.epochs * -(-len(splits[first, p.seeds[0]].frame()) // p.batch_size)
-rows = []
-for (init, one), trial in trials.items():
-    rates = [one * train.linear(step, total, steps.warmup) for step in range(total)]
-    last = trial["course"].iloc[-1]
-    rows.append(
-        (
-            init,
-            one,
-            total,
-            masks.travel(rates),
-            masks.wandering(rates),
-            last["changed"],
-            trial["course"]["value"].max(),
-        )
-    )
-columns = ["init", "learning rate", "steps", "travel", "wandering", "changed", "in distribution"]
-trap = pd.DataFrame(rows, columns=columns)
+rates = {
+    one: [one * train.linear(step, total, steps.warmup) for step in range(total)] for one in p.mask_rates
+}
+trap = pd.DataFrame(
+    {
+        "init": init,
+        "learning rate": one,
+        "steps": total,
+        "travel": masks.travel(rates[one]),
+        "wandering": masks.wandering(rates[one]),
+        "changed at the end": trial["course"]["changed"].iloc[-1],
+        "best in distribution": trial["course"]["value"].max(),
+    }
+    for (init, one), trial in trials.items()
+)
 trap["chosen"] = trap["learning rate"] == trap["init"].map(chosen)
-trap = trap.round({"travel": 2, "wandering": 3, "changed": 4, "in distribution": 3})
+trap = trap.round({"travel": 2, "wandering": 3, "changed at the end": 4, "best in distribution": 3})
 report.save(run.directory, {"table_learning_rates": trap}, about=run.record)
 trap
 
 # %%
 share = pd.DataFrame(
     [(*key, result["kept"], result["course"]["drifted"].min()) for key, result in changes.items()],
-    columns=["task", "method", "sparsity", "seed", "changed", "least sparsity before a look"],
+    columns=["task", "method", "sparsity", "seed", "changed", "drifted"],
 )
 share["method"] = share["method"].map(lambda method: methods_named.get(method, method))
 table = share.groupby(["task", "method", "sparsity"], sort=False).agg(
     changed=("changed", "mean"), least_changed=("changed", "min"), most_changed=("changed", "max"),
-    least_sparsity_before_a_look=("least sparsity before a look", "min"), seeds=("seed", "size"),
+    lowest_sparsity_drifted_to=("drifted", "min"), seeds=("seed", "size"),
 ).round(4).reset_index()  # fmt: skip
 report.save(run.directory, {"table_changed": table}, about=run.record)
 table
@@ -486,7 +509,9 @@ table
 # ## Figure 2: subnetworks of the CE fine-tuned model
 #
 # In distribution above, out of it below. Bands are standard deviations over seeds, as in the paper; bars 95 % intervals. Thin lines are the
-# dense controls of ours. F1 of *duplicate* on QQP and PAWS, where calling everything a duplicate sets a floor that a collapsed model rises to.
+# dense controls of ours, without bands; bars left of the first sparsity belong to the horizontal lines. F1 of *duplicate* on QQP and PAWS: calling everything a
+# duplicate reaches the dotted line, calling nothing one gives 0. On PAWS the full model is near that line, and a model can gain F1 merely by
+# collapsing towards it.
 
 # %%
 setting = (
@@ -495,11 +520,17 @@ setting = (
 BLUE, ORANGE, GREEN, PURPLE, SKY, _ = report.SERIES  # colour and marker of each
 
 
+# %%
 def shown(
     name, title, lines, full, controls=None, points=points, draw=report.subnetwork_figure, setting=setting
 ):
     """The figure and the table of what was measured, saved and displayed; `lines` and `controls` are looks by method."""
-    chosen = {"lines": lines, "full": dict.fromkeys(full, (None, "")), "controls": controls or {}}
+    # Other losses' full models have the colour of their mask training.
+    own = {
+        method: lines.get(f"mask {method[5:]}", (None, "")) if method[5:] in p.more_losses else (None, "")
+        for method in full
+    }
+    chosen = {"lines": lines, "full": own, "controls": controls or {}}
     there = set(points["method"])
     look = {
         kind: [
@@ -532,16 +563,16 @@ if 2 in drawn:
 
 # %%
 if 3 in drawn:
-    lines = {"mask poe": ORANGE, "mask poe of poe": BLUE, "imp poe of poe": PURPLE}
-    controls = {"control poe of poe": BLUE, "control imp poe of poe": PURPLE}
+    lines = {"mask poe": ORANGE, "mask poe of poe": BLUE, "imp poe of poe": GREEN}
+    controls = {"control poe of poe": BLUE, "control imp poe of poe": GREEN}
     full = ["full std", "full poe"]
     shown("figure_3", "Figure 3: subnetworks of the PoE fine-tuned model", lines, full, controls)
 
 # %% [markdown]
 # ## Figure 4: subnetworks fine-tuned in isolation
 #
-# The full models are trained for as many steps as the subnetworks' weights. The mask was found in a model that had been fine-tuned before: the
-# dense controls of ours are trained for the steps of that search as well.
+# The full models are trained for as many steps as the subnetworks' weights. The mask was found in a model that had been fine-tuned before; the
+# dense controls of ours are the full model (std), trained on with either loss for the steps of that search. The ticket's own fine-tuning comes on top of these.
 
 # %%
 if 4 in drawn:
@@ -569,23 +600,30 @@ if 6 in drawn:
 # %% [markdown]
 # ## Figure 7: mask training from checkpoints along fine-tuning
 #
-# Each look re-thresholds, so every point is a subnetwork of the stated sparsity.
+# Mask training with PoE at `sparsity`; every point has just been re-thresholded. "ft step" counts the steps of dense fine-tuning before it. Lines are means over
+# seeds. The table is of the last step; the claims of section 5.1 take the masks that were selected.
 
 # %%
 for task in p.tasks if 7 in drawn else ():
+    steps = of[task].epochs * -(-len(splits[task, p.seeds[0]].frame()) // p.batch_size)
+    measure = measures.get(task, "accuracy")
+    begun = {
+        share: "ft to end" if share == 1 else f"ft step {round(share * steps)}" for _, share, _ in courses
+    }
     curves = pd.concat(
-        result["course"].assign(
-            measure=measures.get(task, "accuracy"),
-            seed=seed,
-            start="ft to end" if share == 1 else f"ft to {100 * share:g} %",
-        )
+        result["course"].assign(measure=measure, seed=seed, start=begun[share])
         for (of_task, share, seed), result in courses.items()
         if of_task == task
     )
-    kept = ["start", "testbed", "seed"]
-    ends = curves.groupby(kept, sort=False)["value"].last().mul(100).groupby(kept[:2], sort=False)
-    table = ends.agg(["mean", "std", "size"]).round(2).reset_index()
-    table = table.rename(columns={"mean": "at the end (%)", "std": "sd over seeds", "size": "seeds"})
+    ends = curves.groupby(["start", "testbed", "seed"], sort=False)["value"].last().mul(100).reset_index()
+    ends["testbed"] = ends["testbed"].map(names) + f", {measure} (%)"
+    table = (
+        ends.groupby(["start", "testbed"], sort=False)["value"]
+        .agg(["mean", "std", "size"])
+        .round(1)
+        .reset_index()
+    )
+    table.columns = ["start", "test bed", "at the last step", "sd over seeds", "seeds"]
     figure = report.curves_figure(curves, beds=names)
     name = "figure_7" if task == p.tasks[0] else f"figure_7_{task}"
     curves.to_parquet(run.directory / f"{name}.parquet", index=False)
@@ -606,7 +644,9 @@ if 8 in drawn:
     at_high = pd.concat([at_high, points[points["method"] == "full std"]])
     lines = {"fixed, hard": BLUE, "fixed, soft": ORANGE, "gradual": GREEN}
     other = dict(
-        points=at_high, draw=report.lengths_figure, setting=f"{setting}, sparsity {p.high_sparsity:g}"
+        points=at_high,
+        draw=report.lengths_figure,
+        setting=f"{setting.rpartition(',')[0]}, sparsity {p.high_sparsity:g}",
     )
     shown("figure_8", "Figure 8: fixed sparsity and gradual increase", lines, ["full std"], **other)
 
@@ -618,7 +658,8 @@ if p.more_losses:
     looks = dict(zip(p.more_losses, (BLUE, GREEN), strict=False))
     lines = {"mask poe": ORANGE} | {f"mask {loss}": look for loss, look in looks.items()}
     controls = {f"control {loss}": look for loss, look in looks.items()}
-    full = ["full std", *(f"full {loss}" for loss in looks)]
+    controls |= {"control poe": ORANGE}
+    full = ["full std", "full poe", *(f"full {loss}" for loss in looks)]
     shown("figure_c1", "C.1: other debiasing losses", lines, full, controls)
 
 # %% [markdown]
@@ -629,22 +670,25 @@ for encoder_name, frames in other_predictions.items():
     theirs = compare.by_testbed(compare.profiles(frames, beds, merge=p.merge, measures=measures))
     short = encoder_name.rpartition("/")[2]
     key = "".join(letter if letter.isalnum() else "_" for letter in short.lower())
-    shown(
-        f"figure_c5_{key}",
-        f"C.5: {short}",
-        {"mask std": BLUE, "mask poe": ORANGE},
-        ["full std"],
-        points=theirs,
+
+    other = dict(
+        points=theirs, setting=f"Encoder {short}, mask learning rate chosen on {p.encoder.rpartition('/')[2]}"
     )
+    shown(f"figure_c5_{key}", f"C.5: {short}", {"mask std": BLUE, "mask poe": ORANGE}, ["full std"], **other)
 
 # %% [markdown]
 # ## Claims of sections 4.2.2, 4.3.2, 4.4.2, 4.5.2, 5.1 and 5.2
 #
-# "Comparable" is asked as within two points, "match", "competitive" and "close" as no more than two points lower; "nearly 100 %" as above 95, "nearly 90 %"
-# and "very high" as above 85; "declines sharply", "better" and "worse" as any difference. That a subnetwork "cannot outperform" (4.2.2-j) is part of
-# being within two points, and that mask training "converges slower" (5.1-a) is left to the figure. The boundaries are ours: the paper prints no numbers to
-# hold them against. "Our controls" compare with what the paper has not: above all, is the subnetwork better than the dense model trained on with the same
-# loss for as many steps? Sections 4.5 and 5.1 claim for inference alone, and so they are asked.
+# - "Comparable" is asked as within two points, "match", "competitive" and "close" as no more than two points lower; "nearly 100 %" as above 95, "nearly 90 %" and "very
+#   high" as above 85; "declines sharply", "clearly", "slightly", "helps" as any difference. These boundaries are ours: the paper prints no numbers to hold them against.
+# - Claims of 20 to 70 % sparsity are asked at every sparsity up to 70 %, those of "under 50 %" up to and including 50 %. A claim that such subnetworks *exist* is thus asked more
+#   than it says, and one measurement can stand under several claims: the checks are not independent.
+# - OOD on QQP is the mean F1 of the two PAWS sets. Where both models call nearly everything a duplicate, or nothing, a verdict there carries nothing; of 4.2.2-g the paper says
+#   "some methods", and all four are asked.
+# - That a subnetwork "cannot outperform" (4.2.2-j) is part of being within two points; that mask training "converges slower" (5.1-a) is left to the figure; 5.1-c asks 5.1-b's
+#   question one-sidedly, since the saving is the start itself. Sections 4.5 and 5.1 claim for inference alone, and so they are asked.
+# - "Our controls" compare with what the paper has not: above all, is the subnetwork better than the dense model trained on with the same loss for as many steps? Under 4.5.2-a it
+#   is no more than two points below the dense model trained on with the OOD data.
 
 # %%
 ours = {method for _, method, _ in found if method.startswith(("control", "magnitude", "fixed, soft"))}
@@ -735,7 +779,9 @@ for task in p.tasks:
             if sparsity <= 0.5:
                 item, limit = ("4.4.2-a", {"above": -2}) if loss == "std" else ("4.4.2-b", {"within": 2})
                 ask(place, item, model, whole, **limit)
-            if loss == "poe":
+
+            matched = place == "ood" and (task == "qqp" or (task == "fever" and sparsity <= 0.5))
+            if loss == "poe" and not matched:
                 ask(place, "4.4.2-c", (task, "mask poe", sparsity), model, above=0)
         if task == "qqp" or (task == "fever" and sparsity <= 0.5):
             ask("ood", "4.4.2-c", (task, "pretrained poe", sparsity), (task, "mask poe", sparsity), within=2)
@@ -770,9 +816,7 @@ if 7 in drawn and "mnli" in p.tasks:
         ask(place, "5.1-c", ends[of["mnli"].starts[-1]], ends[1.0], above=-2)
 for task in p.tasks if 8 in drawn else ():
     at, lengths = {name: (task, name, p.high_sparsity) for _, name, _ in found}, sorted(of[task].lengths)
-    for place in (
-        ("dev", "ood") if task != "qqp" else ("dev",)
-    ):  # not PAWS, where F1 rises as a model collapses
+    for place in ("dev", "ood") if task != "qqp" else ("dev",):  # the paper excepts PAWS
         ask(place, "5.2-b", at[f"fixed, hard {lengths[-1]}"], at[f"fixed, hard {lengths[0]}"], above=0)
         for length in lengths:
             for other in ("fixed, hard", "fixed, soft"):
@@ -780,6 +824,9 @@ for task in p.tasks if 8 in drawn else ():
         for shorter, longer in itertools.pairwise(lengths):
             ask(place, "5.2-c", at[f"gradual {shorter}"], at[f"fixed, hard {longer}"], above=0)
 report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
+asked = {entry["item"].split(",")[0] for entry in checks.records}
+absent = [item for item in published.claims(4)["item"] if item not in asked]
+print(f"not asked with these parameters: {', '.join(absent) or 'none'}")
 display(checks.survival)
 checks.claims
 
@@ -787,13 +834,17 @@ checks.claims
 # ## Deviations
 #
 # - **Threshold.** $>$ as in the released code; equation 1 has $\geq$. Sparsity is exact at every re-thresholding, ties going in storage order; in between
-#   it may drift, as in the code. A mask that is measured or kept has always just been re-thresholded.
+#   it drifts, as in the code: little with soft scores, far towards denser networks with hard ones and a high rate (`table_changed`). A mask that is measured or
+#   kept has always just been re-thresholded.
 # - **Gradual sparsity.** The released code keeps the mask at the *initial* sparsity (70 % for 90 %). Here every mask that competes is at the final one.
 # - **IMP with PoE.** The released code never passes the debiasing loss to IMP, so its "imp (poe)" is "imp (std)". Here it is passed.
-# - **IMP** trains a tenth of its schedule after each of nine prunings, as the code does; the result at a sparsity is that of the last step. Encoder and pooler are
-#   pruned, mask training masks the classifier too. An isolated subnetwork has a whole new classifier.
+# - **IMP** trains a tenth of its schedule after each pruning, as the code does, which starts the schedule anew each time: every model of IMP, and its dense control, is
+#   measured at nine tenths of the peak learning rate, the full models and mask training at the end of theirs. Micro and colab scale have fewer rounds or epochs.
+# - **What is masked.** IMP prunes encoder and pooler, mask training the classifier too, as in the code; the paper speaks of the Transformer layers. An isolated
+#   subnetwork has a whole new classifier; rewinding leaves the classifier as trained.
 # - **Mask learning rate and initialisation.** Below paper scale chosen in distribution (above): a short run at the published rate changes nothing.
-#   Hard initialisation moves many entries at the same step; soft is the default of short runs.
+#   With hard scores all entries are equally far from the threshold, so that in a short run many cross it at the same step; soft scores cross a few at a time, and
+#   are the default of short runs.
 # - **Selection** of the mask, and of the mask learning rate (one task, seed, loss and fine-tuned start for all), is on the development set that also reports accuracy
 #   in distribution, as the paper selects. No OOD set is looked at. Dense controls and IMP are measured at their last step and have no such choice.
 # - **Bias models.** Word vectors are the encoder's own input embeddings, not fastText; words are split by a regular expression, not NLTK; for paraphrase the
@@ -807,5 +858,7 @@ checks.claims
 #   subnetworks takes as many epochs as the full model; the scripts give MNLI five with either loss. With OOD data the scripts train longer at the highest
 #   sparsities, and on QQP without warm-up; here one setting serves all.
 # - **C.4 and C.5** are known by name alone: ours vary the initialisation, and repeat Figure 2's mask training with other encoders.
+# - **Seeds** draw another part of the training set below paper scale, besides the classifier and the order.
+# - **HANS** is read by `merge`: argmax of three classes, then neutral and contradiction are non-entailment.
 # - **Dense controls, the one-shot magnitude masks and the fixed sparsity with soft scores** are ours.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no number of the paper can be reproduced there.

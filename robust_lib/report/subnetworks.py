@@ -64,8 +64,9 @@ class SubnetworkTable:
 
     def _legend(self) -> str:
         sizes = self.cells.drop_duplicates("testbed")
-        named = zip(sizes["task"], sizes["testbed"], sizes["n"], strict=True)
-        items = ", ".join(f"{task.upper()} {self._name(bed)} {n}" for task, bed, n in named)
+        items = ", ".join(
+            f"{self._name(bed)} {n}" for bed, n in zip(sizes["testbed"], sizes["n"], strict=True)
+        )
         seeds = sorted(self.cells["seeds"].dropna().unique())
         spread = " ± standard deviation over training seeds" if seeds[-1] > 1 else ""
         counts = " to ".join(dict.fromkeys(f"{n:g}" for n in (seeds[0], seeds[-1])))
@@ -111,7 +112,7 @@ def _rows(points: pd.DataFrame, lines: Sequence[Line], by: str) -> list[pd.DataF
 
 def _row(name: str, by: str, at: float) -> str:
     if by == "epochs":
-        return name if np.isnan(at) else f"{name}, {at:g} epochs"
+        return name if np.isnan(at) else f"{name}, {at:g} epoch{'s' * (at != 1)}"
     return f"{name} {100 * at:g}%" if at else name
 
 

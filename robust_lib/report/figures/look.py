@@ -98,14 +98,21 @@ def grid(columns: Sequence[Sequence[str]], *, width: float, height: float) -> tu
 
 
 def legend(figure: Figure, *, ncols: int = 3) -> None:
-    """Below all panels, each label once, in the order of LOOK and then of drawing."""
+    """Below all panels, each label once, in the order of LOOK and then of drawing; in fewer columns where too wide."""
     handles: dict[str, Any] = {}
     for axis in figure.axes:
         for handle, label in zip(*axis.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
     methods = [label for label, _, _ in LOOK.values() if label in handles]
     labels = [*methods, *(label for label in handles if label not in methods)]
-    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=ncols)
+    for columns in range(ncols, 0, -1):
+        drawn = figure.legend(
+            [handles[label] for label in labels], labels, loc="outside lower center", ncols=columns
+        )
+        figure.draw_without_rendering()
+        if drawn.get_window_extent().width <= figure.bbox.width or columns == 1:
+            break
+        drawn.remove()
 
 
 def band(

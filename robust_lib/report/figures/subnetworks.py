@@ -185,7 +185,7 @@ def _control(axis: Axes, arm: pd.DataFrame, line: Line, ticks: look.Floats, left
 def _spread(axis: Axes, arm: pd.DataFrame, colour: Any) -> None:
     """A standard deviation to either side, where there is one."""
     known = arm.dropna(subset="sd")
-    low, high = known["value"] - known["sd"], known["value"] + known["sd"]
+    low, high = ((known["value"] + sign * known["sd"]).clip(0, 100) for sign in (-1, 1))
     axis.fill_between(known["x"], low, high, color=colour, alpha=0.13, linewidth=0)
 
 
