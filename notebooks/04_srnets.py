@@ -682,7 +682,7 @@ for encoder_name, frames in other_predictions.items():
 # - "Comparable" is asked as within two points, "match", "competitive" and "close" as no more than two points lower; "nearly 100 %" as above 95, "nearly 90 %" and "very
 #   high" as above 85; "declines sharply", "clearly", "slightly", "helps" as any difference. These boundaries are ours: the paper prints no numbers to hold them against.
 # - Claims of 20 to 70 % sparsity are asked at every sparsity up to 70 %, those of "under 50 %" up to and including 50 %. A claim that such subnetworks *exist* is thus asked more
-#   than it says, and one measurement can stand under several claims: the checks are not independent.
+#   than it says, and one measurement can stand under several claims: the checks are not independent. Two models that collapsed to the same constant answer differ by exactly 0.
 # - OOD on QQP is the mean F1 of the two PAWS sets. Where both models call nearly everything a duplicate, or nothing, a verdict there carries nothing; of 4.2.2-g the paper says
 #   "some methods", and all four are asked.
 # - That a subnetwork "cannot outperform" (4.2.2-j) is part of being within two points; that mask training "converges slower" (5.1-a) is left to the figure; 5.1-c asks 5.1-b's
