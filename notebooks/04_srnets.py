@@ -483,7 +483,7 @@ trap = pd.DataFrame(
         "travel": masks.travel(rates[one]),
         "wandering": masks.wandering(rates[one]),
         "changed at the end": trial["course"]["changed"].iloc[-1],
-        "best in distribution": trial["course"]["value"].max(),
+        "best in distribution": trial["best"],
     }
     for (init, one), trial in trials.items()
 )

@@ -73,6 +73,11 @@ def fit(
     Returns the loss of every step. Raises DivergedError on a loss that is not finite.
     """
     seeds = [seed] if isinstance(seed, int) else list(seed)
+    trained = [parameter.shape for parameter in model.parameters() if parameter.requires_grad]
+    if len(seeds) > 1 and any(len(shape) != 3 or shape[0] != len(seeds) for shape in trained):
+        raise ValueError(
+            f"fit: {len(seeds)} seeds train as many masks together; masks.score makes them first"
+        )
     torch.manual_seed(seeds[0])
     accelerator = Accelerator()
     total = epochs * math.ceil(len(encoded) / batch_size)

@@ -73,7 +73,7 @@ def executed(unit, results):
 def test_masks_are_all_that_is_trained(dense):
     start = copy.deepcopy(dense)
     found = methods.mask_trained(start=start, **SEARCH)
-    assert set(found) == {"masks", "kept", "course"}
+    assert set(found) == {"masks", "kept", "best", "course"}
     assert found["masks"].keys() == weights(dense).keys()
     assert {mask.dtype for mask in found["masks"].values()} == {torch.bool}
     assert same(weights(start), weights(dense))
@@ -96,6 +96,11 @@ def test_every_matrix_is_exactly_as_sparse_as_asked(dense, kind):
     parts = {part: masks.linears(copy.deepcopy(dense), [part]).keys() for part in masks.PARTS}
     assert all(parts.values())
     assert set().union(*parts.values()) == found["masks"].keys()
+
+
+def test_a_rising_sparsity_refuses_scores_that_are_all_equal(dense):
+    with pytest.raises(ValueError, match="hard scores are all equal; a rising sparsity needs init='soft'"):
+        searched(dense, init="hard", initial=0.4)
 
 
 def test_the_mask_is_the_best_on_development_from_its_time_on(dense, monkeypatch):
@@ -256,10 +261,7 @@ def test_paraphrase_is_measured_by_the_f1_of_duplicates():
 
 
 def test_the_rate_whose_masks_are_best_in_distribution_is_chosen():
-    def trial(*values):
-        return {"course": pd.DataFrame({"value": values})}
-
-    trials = {"5e-05": trial(0.6, 0.7), "0.0003": trial(0.8, 0.5), "0.001": trial(0.7, 0.8)}
+    trials = {"5e-05": {"best": 0.7}, "0.0003": {"best": 0.8}, "0.001": {"best": 0.8}}
     assert methods.chosen_rate(trials=trials) == 0.0003
     assert methods.chosen_rate(trials=dict(reversed(trials.items()))) == 0.001  # of equals, the first
 

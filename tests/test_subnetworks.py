@@ -314,7 +314,7 @@ def test_the_table_has_every_value_with_its_limits_and_spread(points: pd.DataFra
     text, page = repr(table), table._repr_html_()
     assert f"{value:.1f} [{low:.1f}, {high:.1f}] ±{sd:.1f}" in text
     assert f"<b>{value:.1f}</b><br><small>[{low:.1f}, {high:.1f}] ±{sd:.1f}</small>" in page
-    assert "QQP qqp/validation 300, QQP PAWS-wiki 400" in text
+    assert "qqp/validation 300, PAWS-wiki 400" in text
     assert "Accuracy, F1 of duplicate on QQP, in percent." in text
     mnli, qqp = (text[text.index(f"| {task}") :].split("\n\n")[0] for task in ("MNLI", "QQP"))
     assert ("all called duplicate" in qqp, "all called duplicate" in mnli) == (True, False)
@@ -426,7 +426,7 @@ def test_curves_are_means_over_seeds_by_start() -> None:
             "start": start,
             "step": step,
             "seed": seed,
-            "value": 0.5 + 0.01 * seed + step / 1000 + rise,
+            "value": 0.2 + 0.01 * seed + step / 1000 + 0.3 * rise,
         }
         for bed in ("dev", "hans/validation")
         for rise, start in enumerate(["ft step 0", "ft to end"])
@@ -442,9 +442,27 @@ def test_curves_are_means_over_seeds_by_start() -> None:
         for rise, start in enumerate(["ft step 0", "ft to end"]):
             x, y = named(axis, start)
             np.testing.assert_allclose(x, [0, 100, 200])
-            np.testing.assert_allclose(y, 100 * np.array([0.52, 0.62, 0.72]) + 100 * rise)
+            np.testing.assert_allclose(y, 100 * np.array([0.22, 0.32, 0.42]) + 30 * rise)
         heights = np.concatenate([p.vertices[:, 1] for one in axis.collections for p in one.get_paths()])
-        assert (heights.min(), heights.max()) == (pytest.approx(51), pytest.approx(173))  # 1 point of spread
+        assert (heights.min(), heights.max()) == (pytest.approx(21), pytest.approx(73))  # 1 point of spread
     assert [text.get_text() for text in figure.legends[0].texts][:2] == ["ft step 0", "ft to end"]
     single = report.curves_figure(pd.DataFrame([row for row in rows if row["seed"] == 1]))
     assert [text.get_text() for text in single.legends[0].texts] == ["ft step 0", "ft to end"]
+
+
+def test_a_band_of_wide_spread_ends_where_a_share_does() -> None:
+    rows = [
+        {
+            "measure": "accuracy",
+            "testbed": "dev",
+            "start": "ft to end",
+            "step": step,
+            "seed": seed,
+            "value": value,
+        }
+        for step in (0, 100)
+        for seed, value in ((1, 0.0), (2, 1.0))
+    ]
+    (axis,) = report.curves_figure(pd.DataFrame(rows)).axes
+    heights = np.concatenate([p.vertices[:, 1] for one in axis.collections for p in one.get_paths()])
+    assert (heights.min(), heights.max()) == (0, 100)

@@ -283,3 +283,8 @@ def test_the_gradients_of_each_mask_are_clipped_by_themselves(still, encoded):
     whole, clipped = np.array(norms).reshape(2, 8, 2)
     assert 0.2 < (whole > 0.005).mean() < 0.8
     np.testing.assert_allclose(clipped, whole.clip(max=0.005), rtol=1e-3)
+
+
+def test_several_seeds_need_as_many_masks(model, encoded):
+    with pytest.raises(ValueError, match=r"2 seeds train as many masks together; masks\.score"):
+        train.fit(model, encoded, ce, epochs=1, seed=[0, 1], **SETTINGS)

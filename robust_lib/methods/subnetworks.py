@@ -62,10 +62,13 @@ def mask_trained(
     `select_from` of the steps on the best on `development`: no OOD data is looked at. `extra` are further training
     splits and how often each counts, for cross entropy alone (section 4.5); a `learning_rate` replaces the recipe's.
 
-    Returns `masks`, the share of their entries that differ from the magnitude mask of the beginning (`kept`), and the
-    `course`: at each look step, the sparsity that the masks had `drifted` to just before, the share `changed` since the
-    beginning, `testbed` and `value` of the measure there (a share); `watched` are looked at all along.
+    Returns `masks`; the share of their entries that differ from the magnitude mask of the beginning (`kept`); what they
+    reach on `development` (`best`); and the `course`: at each look step, the sparsity that the masks had `drifted` to
+    just before, the share `changed` since the beginning, `testbed` and `value` of the measure there (a share).
+    `watched` are looked at all along.
     """
+    if initial is not None and init == "hard":
+        raise ValueError("mask_trained: hard scores are all equal; a rising sparsity needs init='soft'")
     recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
     frozen = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     # Before the weights are rounded to the frozen precision: the scores begin as the magnitude mask of these.
@@ -99,6 +102,7 @@ def mask_trained(
     return {
         "masks": best,
         "kept": masks.changed(best, magnitudes),
+        "best": top,
         "course": pd.DataFrame(course, columns=columns),
     }
 
@@ -108,8 +112,7 @@ def chosen_rate(*, trials: Mapping[str, Mapping[str, Any]]) -> float:
 
     `trials` by learning rate; the first of equals wins. No OOD set is looked at.
     """
-    best = {rate: float(trial["course"]["value"].max()) for rate, trial in trials.items()}
-    return float(max(best, key=lambda rate: best[rate]))
+    return float(max(trials, key=lambda rate: float(trials[rate]["best"])))
 
 
 def imp_round(
