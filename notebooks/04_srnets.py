@@ -25,7 +25,7 @@
 # Searching a subnetwork comes on top of fine-tuning, so it stands beside a **dense control**: the full model trained on with the
 # same loss for as many steps. Does the gain belong to the subnetwork, or to the training?
 #
-# Micro scale: TIME with one seed on two cores; on real MNLI and HANS, small, see README. Colab and paper scale are not measured: `make plan`.
+# Micro scale: 3:48 with one seed on two cores; part of it on real MNLI and HANS, small, 30 minutes (README). Colab and paper scale are not measured: `make plan`.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/04_srnets.ipynb)
 
