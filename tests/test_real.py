@@ -96,7 +96,7 @@ def test_subnetworks_of_real_models_with_hans_as_training_data(executed: Callabl
     )
     # Two steps at the published rate, warmed up: no score gets anywhere near the middle of the gap.
     assert rates.loc[("hard", 5e-5), "travel"] < 0.05
-    assert rates.loc[("hard", 5e-5), "changed"] == 0
+    assert rates.loc[("hard", 5e-5), "changed at the end"] == 0
     entries = json.loads((folder / "scorecard.json").read_text())
     assert {entry["paper"] for entry in entries} == {4}
     assert {entry["verdict"] for entry in entries} == {"cannot be told"}

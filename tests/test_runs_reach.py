@@ -184,10 +184,10 @@ def test_editing_a_loss_of_the_library_reruns_what_uses_it(tmp_path: Path) -> No
         ignore=shutil.ignore_patterns("__pycache__", "weights"),
     )
     names = [
-        "robust_lib.methods:finetuned",
-        "robust_lib.methods:predicted",
+        "robust_lib.methods.training:finetuned",
+        "robust_lib.methods.measuring:predicted",
         "robust_lib.losses:kd",
-        "robust_lib.masks:magnitude",
+        "robust_lib.masks.choice:magnitude",
         "robust_lib.micro.cues:predicted",
     ]
     losses = (tmp_path / "robust_lib" / "losses.py").read_text()
@@ -198,7 +198,9 @@ def test_editing_a_loss_of_the_library_reruns_what_uses_it(tmp_path: Path) -> No
         ["robust_lib/micro/inference.py", "OVERLAP_SHARE = 0.80", "OVERLAP_SHARE = 0.70"],
     ]
     before, edited, commented, other_world = digests(tmp_path, names, edits, loaded="robust_lib.data")
-    assert {name for name in names if edited[name] != before[name]} == {"robust_lib.methods:finetuned"}
+    assert {name for name in names if edited[name] != before[name]} == {
+        "robust_lib.methods.training:finetuned"
+    }
     assert commented == before
     # Other examples are another fingerprint of the split; code that only reads them is the same code.
     assert {name for name in names if other_world[name] != before[name]} == {
