@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,10 +72,7 @@ def mask_trained(
     recipe = recipe if learning_rate is None else replace(recipe, learning_rate=learning_rate)
     frozen = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     # Before the weights are rounded to the frozen precision: the scores begin as the magnitude mask of these.
-    magnitudes = {
-        name: masks.magnitude(layer.weight, sparsity)
-        for name, layer in masks.linears(start, masks.PARTS).items()
-    }
+    magnitudes = _magnitudes(start, sparsity, masks.PARTS)
     layers = masks.score(start, [sparsity if initial is None else initial], init=init, frozen=frozen)
     best, top, course = dict(magnitudes), -1.0, []
 
@@ -131,8 +128,7 @@ def imp_round(
     The smallest weights of every matrix of encoder and pooler go, `sparsity` of them with what earlier rounds
     removed; then all that is left is trained, embeddings too, with the objective. Sparsity 0 is the dense control.
     """
-    layers = masks.wrap(start, training.BODY)
-    masks.assign(layers, {name: masks.magnitude(layer.weight, sparsity) for name, layer in layers.items()})
+    masks.apply(start, _magnitudes(start, sparsity, training.BODY))
     training.fit(start, encoder, split, recipe, objective, given, seed)
     masks.unwrap(start)
     return start
@@ -158,8 +154,7 @@ def imp_rewound(
     """
     model = encoder.classifier(split.labels, seed=head_seed)
     trained = model if before is None else before["model"]
-    weights = {name: layer.weight for name, layer in masks.linears(trained, training.BODY).items()}
-    chosen = {name: masks.magnitude(weight, sparsity) for name, weight in weights.items()}
+    chosen = _magnitudes(trained, sparsity, training.BODY)
     (head,) = masks.linears(model, ["classifier"])
     model.get_submodule(head).load_state_dict(trained.get_submodule(head).state_dict())
     masks.apply(model, chosen)
@@ -195,6 +190,15 @@ def rewinding_chain(*, sparsities: Sequence[float], seed: int, **fixed: Any) -> 
         )
         chain[sparsity] = before
     return chain
+
+
+def _magnitudes(
+    model: transformers.PreTrainedModel, sparsity: float, parts: Collection[masks.Part]
+) -> dict[str, masks.Mask]:
+    """The magnitude mask of every matrix of these parts."""
+    return {
+        name: masks.magnitude(layer.weight, sparsity) for name, layer in masks.linears(model, parts).items()
+    }
 
 
 def _measured(
