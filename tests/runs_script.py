@@ -22,6 +22,8 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
     if kind == "frames":  # two small frames, and a large one that waits for them, with any number of workers
         small = [runs.unit(work.frame, folder=folder, rows=rows) for rows in (10, 20)]
         return [*small, runs.unit(work.frame, folder=folder, rows=int(rest), after=small)]
+    if kind == "parts":
+        return [runs.unit(work.counts_on, folder=folder, upto=40, seconds=float(rest))]
     raise SystemExit(f"no case {case}")
 
 

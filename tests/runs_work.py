@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from robust_lib import runs
+
 
 def note(folder: str, name: str) -> None:
     with Path(folder, "executed").open("a") as stream:
@@ -93,3 +95,14 @@ def waits(*, folder: str, name: str, seconds: float) -> str:
     note(folder, name)
     time.sleep(seconds)
     return name
+
+
+def counts_on(*, folder: str, upto: int, seconds: float) -> list[int]:
+    """Finishes its parts one by one and notes each."""
+    journal = runs.journal()
+    for part in range(upto):
+        if str(part) not in journal.done:
+            note(folder, f"part-{part}")
+            time.sleep(seconds)
+            journal.add(str(part), part**2)
+    return [journal.done[str(part)] for part in range(upto)]

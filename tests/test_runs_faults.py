@@ -92,6 +92,25 @@ def test_a_kill_in_the_middle_of_a_unit_loses_that_unit_alone(
     second.kill()
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_killed_unit_with_a_journal_goes_on_where_it_was(
+    launch: Launch, tmp_path: Path, workers: int
+) -> None:
+    killed = launch("parts-0.05", workers=workers)
+    until(lambda: work.executed(tmp_path)["part-5"] == 1, "the sixth part")
+    killed.send_signal(signal.SIGKILL)
+    until(lambda: not any(map(alive, work.workers(tmp_path))), "the workers' end")
+    begun = len(work.executed(tmp_path))
+    (journal,) = (tmp_path / "store" / "journals").iterdir()
+    journal.write_text(journal.read_text() + '00000000 ["39", "damaged"]\n1234 ["38", ')
+    # The part in flight is done anew; what the damaged lines say is not believed.
+    assert result(launch("parts-0.05", workers=workers)) == [[part**2 for part in range(40)]]
+    executed = work.executed(tmp_path)
+    assert [executed[f"part-{part}"] for part in range(begun - 1)] == [1] * (begun - 1)
+    assert sum(executed.values()) in (40, 41)
+    assert list((tmp_path / "store" / "journals").iterdir()) == []
+
+
 def test_a_kill_in_the_middle_of_a_write_leaves_nothing_that_is_used(launch: Launch, tmp_path: Path) -> None:
     """The process is stopped while its large frame is in `partial/`, and killed there."""
     store = runs.Store(tmp_path / "store")

@@ -79,9 +79,10 @@ def perform(store: Store, unit: Unit) -> Receipt:
 def _compute(store: Store, unit: Unit) -> Receipt:
     results = {needed: store.load(needed) for needed in unit.dependencies}
     started = time.perf_counter()
-    value = unit.call(results.__getitem__)
-    seconds = time.perf_counter() - started
-    store.save(unit, value, seconds=seconds, device=device())
+    with store.journaled(unit.key):
+        value = unit.call(results.__getitem__)
+        seconds = time.perf_counter() - started
+        store.save(unit, value, seconds=seconds, device=device())
     return Receipt("computed", seconds)
 
 

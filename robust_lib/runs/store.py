@@ -19,7 +19,7 @@ from typing import Any
 
 import filelock
 
-from robust_lib.runs import codecs, units
+from robust_lib.runs import codecs, journal, units
 from robust_lib.runs.units import Unit
 
 _META = "meta.json"
@@ -178,6 +178,12 @@ class Store:
         finally:
             self._held.discard(key)
             lock.release()
+
+    @contextmanager
+    def journaled(self, key: str) -> Iterator[None]:
+        """Where the unit's function may keep what it has finished (`runs.journal`), until its result is kept."""
+        with self._translated(), journal.opened(self.path / "journals" / f"{key}.jsonl"):
+            yield
 
     def sweep(self) -> None:
         """Remove what killed processes left half-written; who still writes holds the lock, and keeps it."""
