@@ -102,8 +102,8 @@ for path in (*(task.train for task in data.TASKS.values()), "hans/validation", "
 # %% [markdown]
 # ## The encoders
 #
-# BERT's architecture, pretrained from scratch on masked words and next sentence, but for two that are distilled from
-# `micro-base`, one as DistilBERT, one as MiniLM. `python -m robust_lib.micro.build` makes them again.
+# BERT's architecture, pretrained from scratch on masked words and next sentence, but for three that are distilled from
+# `micro-base`: as DistilBERT, as MiniLM and as TinyBERT. `python -m robust_lib.micro.build` makes them again.
 
 # %%
 records = [json.loads((micro.directory(name) / "pretraining.json").read_text()) for name in micro.FAMILY]
@@ -225,7 +225,7 @@ pd.Series(strengths, name="share").to_frame()
 # - **A world, not data.** Sentences are short, words have one meaning, labels have no noise. It shows mechanisms; no printed
 #   number of a paper can be reproduced on it.
 # - **Next sentence, also for the distilled encoders.** DistilBERT and MiniLM drop it; without it a `[CLS]` vector of this size
-#   says nothing about pairs.
+#   says nothing about pairs. TinyBERT has its own losses alone, as in the original.
 # - **Who did what to whom** is beyond encoders of this size: neither more swapped pairs in fine-tuning nor swapped pairs as
 #   next-sentence negatives taught it (both were tried). Lexical overlap in the challenge set and the two PAWS sets
 #   therefore stand near the shortcut's floor in dense models; subsequence, constituent and the symmetric sets have room.

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer
+from torch import Tensor
+from torch.nn import functional as F
+from transformers import AutoModel, AutoModelForMaskedLM, AutoTokenizer, BertForPreTraining
 
 from robust_lib import micro
-from robust_lib.micro import corpus, family, frames, pretraining, tokenizer
+from robust_lib.micro import corpus, distillation, family, frames, pretraining, tokenizer
 from robust_lib.micro.draws import Draws
 
 
@@ -41,7 +43,7 @@ def test_pretraining_was_recorded_and_learned(name: str) -> None:
 def test_the_weights_stay_small() -> None:
     sizes = {path.name: sum(f.stat().st_size for f in path.iterdir()) for path in family.WEIGHTS.iterdir()}
     assert set(sizes) == set(micro.FAMILY)
-    assert sum(sizes.values()) < 13.2e6
+    assert sum(sizes.values()) < 14.2e6
 
 
 def test_the_base_encoder_fills_in_a_word_from_the_other_sentence() -> None:
@@ -98,3 +100,83 @@ def test_negatives_stand_in_their_share_and_repetitions_come_first() -> None:
     assert all(pair.first == pair.second and pair.follows for pair in early)
     late = corpus.pairs(Draws("test"), 2000, different=1.0, negative=0.45)
     assert abs(sum(not pair.follows for pair in late) / 2000 - 0.45) < 0.05
+
+
+TEXTS = (
+    ["the baker slept.", "the old baker who called the judge never thanked the dog."],
+    ["no dog slept."] * 2,
+)
+Reading = tuple[tuple[Tensor, ...], list[Tensor]]  # hidden states, and attention scores of every layer
+
+
+def transferred(student: BertForPreTraining, teacher: BertForPreTraining, inputs: dict[str, Tensor]) -> float:
+    with torch.inference_mode():
+        own, theirs = (
+            model.bert(**inputs, output_hidden_states=True).hidden_states for model in (student, teacher)
+        )
+        return distillation.transfer(student, teacher, own, theirs, inputs["attention_mask"].bool()).item()
+
+
+def read_eagerly(
+    model: BertForPreTraining, inputs: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> Reading:
+    """With the scores that transformers' eager attention hands to its softmax, masked and all."""
+    scores, softmax = [], F.softmax
+
+    def noting(given: Tensor, *arguments: object, **named: object) -> Tensor:
+        scores.append(given)
+        return softmax(given, *arguments, **named)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch, torch.inference_mode():
+        patch.setattr(F, "softmax", noting)
+        model.set_attn_implementation("eager")
+        return model.bert(**inputs, output_hidden_states=True).hidden_states, scores
+
+
+def reference_transfer(own: Reading, theirs: Reading, lengths: list[int]) -> float:
+    """As TinyBERT's released code, scores of -100 and less set to 0, but for rows of padding, which are left out."""
+    every, total = len(theirs[1]) // len(own[1]), 0.0
+    for layer, states in enumerate(own[0]):
+        gaps = [
+            (states - theirs[0][layer * every])[text, :length] ** 2 for text, length in enumerate(lengths)
+        ]
+        total += sum(gap.sum().item() for gap in gaps) / sum(gap.numel() for gap in gaps)
+    heads = own[1][0].shape[1]
+    for layer, learnt in enumerate(own[1]):
+        taught = theirs[1][(layer + 1) * every - 1]
+        gap = torch.where(learnt <= -100, 0.0, learnt) - torch.where(taught <= -100, 0.0, taught)
+        rows = [gap[text, :, :length] ** 2 for text, length in enumerate(lengths)]
+        total += sum(row.sum().item() for row in rows) / sum(heads * length**2 for length in lengths)
+    return total
+
+
+def test_tinybert_transfers_the_scores_of_eager_attention_and_the_states(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    student, teacher = (pretraining.fresh(family.Encoder(layers, 32, 2), layers) for layers in (2, 4))
+    inputs = dict(tokenizer.build()(*TEXTS, padding=True, return_tensors="pt"))
+    lengths = inputs["attention_mask"].sum(1).tolist()
+    assert lengths[0] < lengths[1]  # so that there is padding to leave out
+    loss = transferred(student, teacher, inputs)
+    own, theirs = (read_eagerly(model, inputs, monkeypatch) for model in (student, teacher))
+    assert loss == pytest.approx(reference_transfer(own, theirs, lengths), rel=1e-5)
+
+
+def test_tinybert_has_nothing_to_learn_from_itself_nor_from_padding() -> None:
+    student, teacher = (pretraining.fresh(family.Encoder(2, 32, 2), seed) for seed in (0, 1))
+    words = tokenizer.build()
+    inputs = dict(words(*TEXTS, padding=True, return_tensors="pt"))
+    assert transferred(teacher, teacher, inputs) == 0
+    padded = dict(words(*TEXTS, padding="max_length", max_length=family.POSITIONS, return_tensors="pt"))
+    assert transferred(student, teacher, padded) == pytest.approx(
+        transferred(student, teacher, inputs), rel=1e-5
+    )
+
+
+def test_the_shipped_tinybert_does_as_its_teacher_does() -> None:
+    student, other, teacher = (
+        BertForPreTraining.from_pretrained(micro.directory(name), dtype=torch.float32)
+        for name in ("micro-tinybert", "micro-minilm", "micro-base")
+    )
+    inputs = dict(tokenizer.build()(*TEXTS, padding=True, return_tensors="pt"))
+    assert transferred(student, teacher, inputs) < 0.5 * transferred(other, teacher, inputs)

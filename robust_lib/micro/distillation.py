@@ -1,4 +1,4 @@
-"""Students of a pretrained encoder: DistilBERT's way and MiniLM's."""
+"""Students of a pretrained encoder: DistilBERT's way, MiniLM's and TinyBERT's."""
 
 from typing import Any
 
@@ -20,12 +20,13 @@ def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTra
     """A student of `encoder.teacher` (from its shipped directory), and its loss every 50 steps."""
     steps = steps or encoder.steps
     teacher = BertForPreTraining.from_pretrained(family.directory(encoder.teacher), dtype=torch.float32)
+    teacher.requires_grad_(False)
     student, words = initial(encoder, teacher), tokenizer.build()
     adam, rate = pretraining.optimiser(student, steps)
-    grown = encoder.objective == "distilbert"  # starts from layers that copy; a fresh stack learns it first
-    objective = distilbert if grown else minilm
+    mature = encoder.objective != "minilm"  # whose fresh stack has to find by itself how to copy
+    objective = {"distilbert": distilbert, "minilm": minilm, "tinybert": tinybert}[encoder.objective]
     meter = Meter()
-    for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=grown):
+    for batch in pretraining.batches(Draws("distillation", encoder.seed), steps, words, mature=mature):
         loss, guesses, relation = objective(student, teacher, batch)
         pretraining.step(student, loss, adam, rate)
         meter.add(guesses, relation, batch)
@@ -34,7 +35,7 @@ def distil(encoder: Encoder, *, steps: int | None = None) -> tuple[BertForPreTra
 
 def initial(encoder: Encoder, teacher: BertForPreTraining) -> BertForPreTraining:
     """The teacher's embeddings and heads; its alternate layers (DistilBERT) or a fresh encoder stack
-    (MiniLM).
+    (MiniLM, TinyBERT).
     """
     student = pretraining.fresh(encoder, encoder.seed)
     student.bert.embeddings.load_state_dict(teacher.bert.embeddings.state_dict())
@@ -97,12 +98,69 @@ def minilm(
     return loss + hard, guesses, relation
 
 
+def tinybert(
+    student: BertForPreTraining, teacher: BertForPreTraining, batch: Batch
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Attention scores and hidden states of all layers, of embeddings also    [Jiao et al. 2020, equations 7 to 9]
+
+    The losses of general distillation, as `transfer` has them, and nothing else: neither masked words nor next
+    sentence, which the teacher's heads, kept as they are, only measure.
+    """
+    own = student.bert(**batch.inputs, output_hidden_states=True)
+    with torch.no_grad():
+        guesses = pretraining.word_logits(student, own.last_hidden_state, batch.places)
+        relation = student.cls.seq_relationship(own.pooler_output)
+        theirs = teacher.bert(**batch.inputs, output_hidden_states=True)
+    mask = batch.inputs["attention_mask"].bool()
+    loss = transfer(student, teacher, own.hidden_states, theirs.hidden_states, mask)
+    return loss, guesses, relation
+
+
+def transfer(
+    student: BertForPreTraining,
+    teacher: BertForPreTraining,
+    own: tuple[Tensor, ...],
+    theirs: tuple[Tensor, ...],
+    mask: Tensor,
+) -> Tensor:
+    """Squared differences of embeddings + sum over m of those of states and scores, layer m and g(m) = m M / N
+
+    own, theirs: embedding output and states after each of N, M layers, (batch, length, hidden) each, of equal widths:
+    the projection W_h is the identity, so that the teacher's heads can read the student. Scores are those before the
+    softmax. Means over real tokens and pairs of them; padding adds nothing. 0 where the student is the teacher.
+    """
+    every = (len(theirs) - 1) // (len(own) - 1)
+    heads = student.config.num_attention_heads
+    pairs = (mask[:, None, None, :] & mask[:, None, :, None]).expand(-1, heads, -1, -1)
+
+    def scores(model: BertForPreTraining, layer: int, states: Tensor) -> Tensor:
+        return products(model, layer, states, "query", "key")[pairs]
+
+    loss = F.mse_loss(own[0][mask], theirs[0][mask])
+    for learnt in range(1, len(own)):
+        taught = learnt * every
+        loss = loss + F.mse_loss(own[learnt][mask], theirs[taught][mask])
+        attending = scores(student, learnt - 1, own[learnt - 1])
+        loss = loss + F.mse_loss(attending, scores(teacher, taught - 1, theirs[taught - 1]))
+    return loss
+
+
 def relations(model: BertForPreTraining, states: Tensor, left: str, right: str, mask: Tensor) -> Tensor:
-    """Log-softmax over tokens of scaled products in the last layer, (batch, heads, length, length).
+    """Log-softmax over tokens of the last layer's `products`, (batch, heads, length, length).
 
     states: (batch, length, hidden) entering the last layer; left, right: names of its projections.
     """
-    attention: Any = model.bert.encoder.layer[-1].attention
+    scores = products(model, -1, states, left, right)
+    return torch.log_softmax(scores.masked_fill(~mask[:, None, None, :], float("-inf")), -1)
+
+
+def products(model: BertForPreTraining, layer: int, states: Tensor, left: str, right: str) -> Tensor:
+    """Scaled products of two projections of a layer's tokens, (batch, heads, length, length); of query and key,
+    its attention scores.
+
+    states: (batch, length, hidden) entering the layer; left, right: "query", "key" or "value".
+    """
+    attention: Any = model.bert.encoder.layer[layer].attention
     heads = model.config.num_attention_heads
     size = model.config.hidden_size // heads
 
@@ -110,5 +168,5 @@ def relations(model: BertForPreTraining, states: Tensor, left: str, right: str, 
         projected: Tensor = getattr(attention.self, name)(states)
         return projected.view(*states.shape[:2], heads, size).transpose(1, 2)
 
-    scores = split(left) @ split(right).transpose(-1, -2) / size**0.5
-    return torch.log_softmax(scores.masked_fill(~mask[:, None, None, :], float("-inf")), -1)
+    product: Tensor = split(left) @ split(right).transpose(-1, -2) / size**0.5
+    return product

@@ -17,7 +17,8 @@ class Encoder:
     seed: int = 0
     steps: int = 1500
     teacher: str = ""
-    objective: str = "mlm+nsp"  # or "distilbert" (Sanh et al. 2019), "minilm" (Wang et al. 2020)
+    # or "distilbert" (Sanh et al. 2019), "minilm" (Wang et al. 2020), "tinybert" (Jiao et al. 2020)
+    objective: str = "mlm+nsp"
 
 
 # Large is wider, not deeper: six layers of 128 did not learn next sentence, at peak rates of 1e-3 and of 5e-4.
@@ -31,6 +32,7 @@ FAMILY: dict[str, Encoder] = {
     "micro-tiny": Encoder(2, 64, 2, steps=2000),
     "micro-distil": Encoder(2, 128, 4, steps=800, teacher="micro-base", objective="distilbert"),
     "micro-minilm": Encoder(2, 128, 4, teacher="micro-base", objective="minilm"),
+    "micro-tinybert": Encoder(2, 128, 4, teacher="micro-base", objective="tinybert"),
     "micro-half": Encoder(2, 128, 4, steps=2000),  # of half the depth of base, pretrained by itself
 }
 
