@@ -1,14 +1,20 @@
 """Metrics: label names, the HANS merge, F1, pooling, F_bias, and the `evaluate` modules."""
 
+import math
+
 import evaluate
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import softmax
 from sklearn.metrics import f1_score
 
 from robust_lib import metrics
+from robust_lib.metrics import loyalty
 from robust_lib.metrics.accuracy.accuracy import Accuracy
 from robust_lib.metrics.f1.f1 import F1
+from robust_lib.metrics.label_loyalty.label_loyalty import LabelLoyalty
+from robust_lib.metrics.probability_loyalty.probability_loyalty import ProbabilityLoyalty
 from robust_lib.metrics.relative_bias.relative_bias import RelativeBias
 
 
@@ -248,6 +254,40 @@ def test_the_module_of_f_bias_equals_the_function(offline: dict[str, str]) -> No
     assert by_sets == pytest.approx(float(metrics.f_bias(0.9, (2 / 8 + 1 / 2) / 2, 0.9, (6 / 8 + 1) / 2)))
 
 
+def test_the_modules_of_loyalty_equal_the_functions(offline: dict[str, str]) -> None:
+    generator = np.random.default_rng(4)
+    gold = generator.choice(metrics.NLI, 30).tolist()
+    student, teacher = (frame(gold, metrics.NLI, generator.normal(size=(30, 3)).tolist()) for _ in range(2))
+    said = [metrics.predicted(one).tolist() for one in (student, teacher)]
+    module = evaluate.load(str(metrics.directory("label_loyalty")), **offline)
+    expected = loyalty.label_loyalty(student, teacher).mean()
+    assert module.compute(predictions=said[0], references=said[1]) == {"label_loyalty": expected}
+    rows = [softmax(one.filter(like="logit_").to_numpy(), axis=1).tolist() for one in (student, teacher)]
+    module = evaluate.load(str(metrics.directory("probability_loyalty")), **offline)
+    for base in (2, math.e):
+        found = module.compute(predictions=rows[0], references=rows[1], base=base)["probability_loyalty"]
+        assert found == pytest.approx(loyalty.probability_loyalty(student, teacher, base=base).mean())
+    assert module.compute(predictions=rows[0], references=rows[0]) == {"probability_loyalty": 1}
+    both = evaluate.combine([LabelLoyalty(**offline), Accuracy(**offline)])
+    assert both.compute(predictions=[1, 1], references=[1, 0]) == {"label_loyalty": 0.5, "accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("predictions", "references", "message"),
+    [
+        ([[0.5, 0.5], [2.0, -1.0]], [[0.5, 0.5]] * 2, "predictions of example 1 are no probabilities"),
+        ([[0.5, 0.5]], [[0.5, 0.1]], "references of example 0 are no probabilities"),
+        ([[0.5, 0.5]], [[0.2, 0.4, 0.4]], "over 2 classes, references over 3"),
+        ([[0.5, 0.5], [1.0]], [[0.5, 0.5]] * 2, "predictions need as many probabilities"),
+    ],
+)
+def test_probability_loyalty_is_of_probabilities(
+    predictions: list[list[float]], references: list[list[float]], message: str, offline: dict[str, str]
+) -> None:
+    with pytest.raises(metrics.MetricError, match=message):
+        ProbabilityLoyalty(**offline).compute(predictions=predictions, references=references)
+
+
 def test_the_modules_refuse_what_has_no_value(offline: dict[str, str]) -> None:
     with pytest.raises(metrics.MetricError, match="'Duplicate' occurs nowhere"):
         F1(**offline).compute(predictions=SAID, references=GOLD, positive="Duplicate")
@@ -259,5 +299,7 @@ def test_the_modules_refuse_what_has_no_value(offline: dict[str, str]) -> None:
 
 
 def test_an_unknown_metric_is_answered_with_those_there_are() -> None:
-    with pytest.raises(metrics.MetricError, match="accuracy, f1, relative_bias"):
+    with pytest.raises(
+        metrics.MetricError, match="accuracy, f1, label_loyalty, probability_loyalty, relative_bias"
+    ):
         metrics.directory("rouge")

@@ -26,6 +26,7 @@ from robust_lib.compare.accuracies import (
     points,
     retained,
 )
+from robust_lib.compare.compressed import CHANCE, ArmKey, compressed, measured, speedup, transfer
 from robust_lib.compare.intervals import (
     Arm,
     CompareError,
@@ -35,8 +36,24 @@ from robust_lib.compare.intervals import (
     Outcomes,
     Statistic,
     arm,
+    counted,
     frame,
     interval,
+)
+from robust_lib.compare.loyalties import (
+    STATUSES,
+    attack_cost,
+    attack_counts,
+    chance,
+    changes,
+    exit_agreement,
+    exit_chance,
+    loyalty,
+    mean,
+    mean_queries,
+    mean_queries_difference,
+    slices,
+    survived,
 )
 from robust_lib.compare.planning import detectable, power, seeds_needed
 from robust_lib.compare.profile import PredictionKey, Profile, ProfileKey, profiles, tidy
@@ -52,8 +69,11 @@ from robust_lib.compare.scores import (
 )
 
 __all__ = [
+    "CHANCE",
+    "STATUSES",
     "Accuracy",
     "Arm",
+    "ArmKey",
     "Beds",
     "CompareError",
     "Draws",
@@ -68,15 +88,23 @@ __all__ = [
     "accuracy",
     "agreement",
     "arm",
+    "attack_cost",
+    "attack_counts",
     "auroc",
     "by_testbed",
     "calibration",
     "calibration_error",
     "calibration_error_difference",
+    "chance",
+    "changes",
+    "compressed",
     "contrast",
+    "counted",
     "detectable",
     "difference",
     "easy_hard_gap",
+    "exit_agreement",
+    "exit_chance",
     "f1",
     "f_bias",
     "f_bias_difference",
@@ -85,7 +113,12 @@ __all__ = [
     "gap_change",
     "gap_reduction",
     "interval",
+    "loyalty",
     "mcnemar",
+    "mean",
+    "mean_queries",
+    "mean_queries_difference",
+    "measured",
     "ood_accuracy",
     "overconfidence",
     "overconfidence_difference",
@@ -95,5 +128,9 @@ __all__ = [
     "rank_correlation",
     "retained",
     "seeds_needed",
+    "slices",
+    "speedup",
+    "survived",
     "tidy",
+    "transfer",
 ]

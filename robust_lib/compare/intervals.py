@@ -131,6 +131,11 @@ def interval(
     return Interval(value, max(low, bounds[0]), min(high, bounds[1]), n, seeds, level, spread)
 
 
+def counted(value: float) -> Interval:
+    """What is counted rather than measured, as parameters or layers: no items, no seeds, no width."""
+    return Interval(value, value, value, n=0, seeds=0, level=1.0, seed_sd=0.0)
+
+
 def frame(intervals: Mapping[tuple[Any, ...], Interval], names: Sequence[str]) -> pd.DataFrame:
     """Intervals as a tidy frame: `names` are the columns of their keys, then value, low, high, n, seeds."""
     rows = [(*key, one.value, one.low, one.high, one.n, one.seeds) for key, one in intervals.items()]

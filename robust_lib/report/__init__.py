@@ -20,13 +20,22 @@ from robust_lib.report.figures import (
     easy_hard_figure,
     id_ood_figure,
     lengths_figure,
+    loyalty_figure,
     mitigation_figure,
     resolution_figure,
     sparsity_figure,
     stage_one_figure,
     subnetwork_figure,
+    transfer_figure,
 )
 from robust_lib.report.layout import Claims, Disagreements, Table, disagreements, extremes
+from robust_lib.report.loyalty import (
+    AttackDiffs,
+    attack_diffs,
+    compression_cells,
+    compression_table,
+    loyalty_frame,
+)
 from robust_lib.report.outputs import save
 from robust_lib.report.robustness import Row, pruning_rows, robustness_table
 from robust_lib.report.scorecard import (
@@ -55,6 +64,7 @@ __all__ = [
     "MARKS",
     "OURS",
     "SERIES",
+    "AttackDiffs",
     "Checks",
     "Claims",
     "Disagreements",
@@ -66,8 +76,11 @@ __all__ = [
     "SubnetworkTable",
     "Table",
     "agreement_figure",
+    "attack_diffs",
     "claim",
     "claim_verdict",
+    "compression_cells",
+    "compression_table",
     "confidence_figure",
     "curves_figure",
     "difficulty_figure",
@@ -76,6 +89,8 @@ __all__ = [
     "extremes",
     "id_ood_figure",
     "lengths_figure",
+    "loyalty_figure",
+    "loyalty_frame",
     "mitigation_figure",
     "pruning_rows",
     "record",
@@ -89,5 +104,6 @@ __all__ = [
     "subnetwork_figure",
     "subnetwork_table",
     "summary",
+    "transfer_figure",
     "verdict",
 ]

@@ -19,7 +19,15 @@ UNITS = {  # unit: how a reader is told, format of ours, format of the printed
     "percent": ("accuracies in percent", ".1f", ".1f"),
     "percentage points": ("gaps in percentage points", ".1f", ".1f"),
     "ratio": ("F_bias a ratio", ".2f", ".3f"),
+    "layer": ("layers counted", "g", "g"),
+    "times": ("speed-up over the teacher as a factor", ".2f", ".1f"),
+    "millisecond": ("latency in milliseconds", ".3g", "g"),
+    "GFLOP": ("work in GFLOP per example", ".3g", "g"),
+    "loyalty": ("loyalty in percent", ".1f", ".1f"),
+    "bit": ("divergence in bits", ".3f", "g"),
+    "queries": ("queries per attacked example", ".1f", ".1f"),
 }
+GROUPS = ("Average", "Loyalty", "Adversarial Attack")  # of columns, beside tasks
 DAGGER = "†"
 STYLES: list[Any] = [
     {
@@ -118,11 +126,13 @@ class Table:
         return cells, list(dict.fromkeys(row for row, _ in cells)), marked
 
     def _groups(self) -> dict[str, dict[str, str]]:
-        """Columns under the task that their name begins with: {"MNLI": {"DEV": "MNLI DEV", ...}, ...}."""
+        """Columns under the task or group that their name begins with: {"MNLI": {"DEV": "MNLI DEV", ...}, ...}."""
         groups: dict[str, dict[str, str]] = {}
         for column in self.units:
-            head, _, rest = column.partition(" ")
-            named = bool(rest) and (head.isupper() or head == "Average")
+            known = next((group for group in GROUPS if column.startswith(f"{group} ")), "")
+            head = known or column.partition(" ")[0]
+            rest = column.removeprefix(head).lstrip()
+            named = bool(rest) and (head.isupper() or bool(known))
             groups.setdefault(head if named else "", {})[rest if named else column] = column
         return groups
 

@@ -127,7 +127,7 @@ class _Study:
         for rank, column in enumerate(EXACT):
             values = self.exact.get(column, {})
             if key in values:
-                count = Interval(values[key], values[key], values[key], n=0, seeds=0, level=1.0, seed_sd=0.0)
+                count = compare.counted(values[key])
                 yield _Cell((-1, rank), row.name, column, EXACT[column], count)
         for task in self.tasks:
             if (task, *key) in self.profiles:

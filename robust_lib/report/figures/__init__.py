@@ -12,6 +12,7 @@ from robust_lib.report.figures.difficulty import (
     stage_one_figure,
 )
 from robust_lib.report.figures.look import SERIES, STYLE, Line
+from robust_lib.report.figures.loyalty import loyalty_figure, transfer_figure
 from robust_lib.report.figures.resolution import resolution_figure
 from robust_lib.report.figures.sparsity import (
     easy_hard_figure,
@@ -32,9 +33,11 @@ __all__ = [
     "easy_hard_figure",
     "id_ood_figure",
     "lengths_figure",
+    "loyalty_figure",
     "mitigation_figure",
     "resolution_figure",
     "sparsity_figure",
     "stage_one_figure",
     "subnetwork_figure",
+    "transfer_figure",
 ]
