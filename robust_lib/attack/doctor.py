@@ -1,0 +1,63 @@
+"""Which lexical resources of an attack are there, where, and what to do about those that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from robust_lib.attack import lexica, tagging
+from robust_lib.micro import words
+
+
+@dataclass(frozen=True)
+class Resource:
+    """One resource: the file it was found in (None: missing), how much it holds, and what would bring it."""
+
+    name: str
+    file: Path | None
+    holds: str
+    needed: bool = True
+    remedy: str = ""
+
+    @property
+    def missing(self) -> bool:
+        """Whether an attack cannot do without it and it is not there."""
+        return self.needed and self.file is None
+
+    def __str__(self) -> str:
+        if self.file is None:
+            state = "MISSING" if self.needed else "not there, not needed"
+            return f"{self.name}: {state}\n    {self.remedy}"
+        return f"{self.name}: {self.holds}\n    {self.file}  sha256 {lexica.sha256(self.file)[:12]}"
+
+
+def resources(source: str) -> list[Resource]:
+    """The resources for a source: "micro" or a data directory."""
+    stop = Resource("stop words", lexica.STOP_WORDS, f"{len(lexica.stop_words())} words")
+    return [stop, *(_micro() if source == lexica.MICRO else _of_directory(source))]
+
+
+def _micro() -> Iterator[Resource]:
+    world = Path(str(words.__file__))
+    yield Resource("synonyms", world, f"{len(lexica.vocabulary(lexica.MICRO))} words of the micro world")
+    yield Resource("parts of speech", world, f"{len(tagging.MICRO)} words of the micro world")
+
+
+def _of_directory(source: str) -> Iterator[Resource]:
+    table, listed = (Path(source) / name for name in (lexica.TABLE, lexica.LIST))
+    yield _neighbours("synonyms with cosines", table, needed=not listed.is_file())
+    yield _neighbours("synonyms without cosines", listed, needed=not table.is_file())
+    for name in tagging.FILES:
+        file = tagging.found(source, name)
+        holds = f"{file.stat().st_size:,} bytes" if file else ""
+        yield Resource(f"parts of speech, {Path(name).name}", file, holds, remedy=tagging.REMEDY)
+
+
+def _neighbours(name: str, file: Path, *, needed: bool) -> Resource:
+    if not file.is_file():
+        return Resource(name, None, "", needed, lexica.REMEDY)
+    try:
+        return Resource(name, file, f"{len(lexica.words_of(file)):,} words", needed)
+    except tagging.ResourceError as error:
+        return Resource(name, None, "", needed=True, remedy=str(error))
