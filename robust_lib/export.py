@@ -11,7 +11,7 @@ import torch
 import transformers
 from torch import Tensor, nn
 
-from robust_lib import heads, masks
+from robust_lib import heads, masks, quantize
 
 FFN = (
     (
@@ -75,13 +75,14 @@ def smaller(model: transformers.PreTrainedModel, directory: Path | str) -> Small
 def load(directory: Path | str) -> Any:
     """The model of a directory that `smaller`, `zeros` or `save_pretrained` wrote, in eval mode, on the CPU.
 
-    As transformers' `from_pretrained` of the class it was, and also where attention heads or FFN units are gone,
-    which transformers 5 cannot. Raises CheckpointError where the weights do not fit the config.
+    As transformers' `from_pretrained` of the class it was, and also where attention heads or FFN units are gone or
+    8 bits are simulated, which transformers 5 cannot. Raises CheckpointError where the weights do not fit the config.
     """
     written = json.loads((Path(directory) / "config.json").read_text(encoding="utf-8"))
     (name,) = written["architectures"]
     kind = getattr(transformers, name)
-    model, loaded = _cut(kind, written.get("pruned_heads", {}), written.get(UNITS, [])).from_pretrained(
+    built = _built(kind, written.get("pruned_heads", {}), written.get(UNITS, []), written.get("quantized"))
+    model, loaded = built.from_pretrained(
         directory,
         dtype="auto",
         local_files_only=True,
@@ -95,13 +96,15 @@ def load(directory: Path | str) -> Any:
     return model
 
 
-def _cut(kind: Any, removed: dict[str, list[int]], sizes: Sequence[int]) -> Any:
-    """The class, building its models without these attention heads, as transformers 4 did and 5 does not, and FFNs
-    of these sizes."""
-    if not removed and not sizes:
+def _built(
+    kind: Any, removed: dict[str, list[int]], sizes: Sequence[int], quantized: dict[str, Any] | None
+) -> Any:
+    """The class, building its models without these attention heads, as transformers 4 did and 5 does not, with FFNs
+    of these sizes, and simulating 8 bits."""
+    if not removed and not sizes and not quantized:
         return kind
 
-    class Cut(kind):  # type: ignore[misc]
+    class Built(kind):  # type: ignore[misc]
         def __init__(self, config: Any) -> None:
             config.pruned_heads = {}
             super().__init__(config)
@@ -110,8 +113,10 @@ def _cut(kind: Any, removed: dict[str, list[int]], sizes: Sequence[int]) -> Any:
                 _ffns(self), sizes, strict=False
             ):  # what is left out will not fit
                 _keep(into, out, torch.arange(size))
+            if quantized:
+                quantize.simulate(self, **quantized)
 
-    return Cut
+    return Built
 
 
 def _unmasked(model: transformers.PreTrainedModel) -> transformers.PreTrainedModel:
@@ -120,6 +125,10 @@ def _unmasked(model: transformers.PreTrainedModel) -> transformers.PreTrainedMod
             raise ValueError(
                 f"export: {name} is training its scores; put masks.current of them onto a fresh copy with masks.apply"
             )
+    if quantize.simulated(model):
+        raise ValueError(
+            "export: the model simulates 8 bits, which no checkpoint for others can; export quantize.unwrapped(model)"
+        )
     plain: transformers.PreTrainedModel = copy.deepcopy(model)
     plain.train(False)
     masks.unwrap(plain)

@@ -1,4 +1,6 @@
-"""Objectives on logits. Logits in, a scalar out; no model, no labels by name, no device."""
+"""Objectives on logits and states. Tensors in, a scalar out; no model, no labels by name, no device."""
+
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -6,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 Logits = Float[Tensor, "batch classes"]
+States = Float[Tensor, "batch layers width"]
 Labels = Int[Tensor, " batch"]
 Scalar = Float[Tensor, ""]
 
@@ -15,19 +18,45 @@ def ce(logits: Logits, labels: Labels) -> Scalar:
     return F.cross_entropy(logits, labels)
 
 
-def kd(logits: Logits, teacher_logits: Logits, *, temperature: float = 1.0) -> Scalar:
-    """Knowledge distillation: KL(teacher || student) of the softened distributions, times T squared.
+def kd(
+    logits: Logits,
+    teacher_logits: Logits,
+    *,
+    temperature: float = 1.0,
+    reduction: Literal["batchmean", "mean"] = "batchmean",
+    times_squared_temperature: bool = True,
+) -> Scalar:
+    """Knowledge distillation: KL(teacher || student) of the softened distributions, times T squared, in nats.
 
-    Mean over the batch (PyTorch's `batchmean`), in nats; T squared keeps the gradient's size as T grows
-    [Hinton et al. 2015]. Equal logits give 0; with T to infinity it becomes the squared distance of the
-    centred logits over twice the number of classes. `temperature` is positive.
+    T squared keeps the gradient's size as T grows [Hinton et al. 2015; paper 3 names the trick and not the factor].
+    batchmean: mean over the batch, Hinton's and DistilBERT's. mean: over batch and classes, so that much smaller,
+    as BERT-PKD's code and that of paper 3's authors for it have it, both times T squared. Equal logits give 0; with
+    T to infinity it becomes the squared distance of the centred logits over twice the number of classes (batchmean).
+    `temperature` is positive.
     """
     if temperature <= 0:
         raise ValueError(f"kd: temperature is {temperature}; it must be positive")
     student = F.log_softmax(logits / temperature, dim=-1)
     teacher = F.log_softmax(teacher_logits / temperature, dim=-1)
     divergence = F.kl_div(student, teacher, reduction="batchmean", log_target=True)
+    if reduction == "mean":
+        divergence = divergence / logits.shape[-1]
+    if not times_squared_temperature:
+        return divergence
     return divergence * torch.as_tensor(temperature**2, dtype=divergence.dtype)
+
+
+def pkd(states: States, teacher_states: States, *, normalized: bool = True) -> Scalar:
+    """Patient distillation: mean squared distance of the [CLS] states of student and teacher, layer by layer.
+
+    mean over batch, layers and width of (h / |h| - h_t / |h_t|)^2     [BERT-PKD, Sun et al. 2019, equation 7]
+
+    The paper sums where its code takes the mean over everything; beta is the code's. Between 0, for states of one
+    direction, and 4 / width; without `normalized` of the states as they are. The layers are chosen already.
+    """
+    if normalized:
+        states, teacher_states = F.normalize(states, dim=-1), F.normalize(teacher_states, dim=-1)
+    return F.mse_loss(states, teacher_states)
 
 
 def distilled(logits: Logits, labels: Labels, teacher_logits: Logits, *, weight: float) -> Scalar:

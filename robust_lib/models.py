@@ -6,7 +6,7 @@ import difflib
 import functools
 import hashlib
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -81,8 +81,8 @@ class Encoder:
             )
         return self.name
 
-    def weights(self) -> int:
-        """Weights of the encoder's matrices, 12 x layers x width^2, without loading or fetching anything.
+    def shape(self) -> tuple[int, int]:
+        """Layers and width, without loading or fetching anything.
 
         An encoder known by its hub id alone is taken for BERT-base.
         """
@@ -91,7 +91,12 @@ class Encoder:
         if Path(self.location).is_dir():
             config = transformers.AutoConfig.from_pretrained(self.location)
             layers, width = config.num_hidden_layers, config.hidden_size
-        return 12 * (self.layers or layers) * width**2
+        return self.layers or layers, width
+
+    def weights(self) -> int:
+        """Weights of the encoder's matrices, 12 x layers x width^2; see `shape`."""
+        layers, width = self.shape()
+        return 12 * layers * width**2
 
     def fingerprint(self) -> str:
         """What the units' keys know of the encoder: a hash of its files, or the hub's commit."""
@@ -169,7 +174,34 @@ def truncate(model: transformers.PreTrainedModel, layers: int) -> transformers.P
         raise EncoderError(f"truncate: {layers} layers asked of {len(stack)}")
     model.set_submodule(name, stack[:layers])
     model.config.num_hidden_layers = layers
+    if hasattr(model.config, "pruned_heads"):
+        pruned = model.config.pruned_heads.items()
+        model.config.pruned_heads = {layer: gone for layer, gone in pruned if int(layer) < layers}
     return model
+
+
+@contextmanager
+def cls_states(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """A list that holds, after each forward pass in the `with` block, the [CLS] states of all layers, first to last.
+
+    Each is (batch, width), the layer's output at the first token, with its gradient.
+    """
+    states: list[torch.Tensor] = []
+
+    def recording(layer: int) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: object, made: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+            del states[layer:]  # what is left of the pass before
+            states.append((made if isinstance(made, torch.Tensor) else made[0])[:, 0])
+
+        return hook
+
+    _, stack = layer_stack(model)
+    hooks = [layer.register_forward_hook(recording(place)) for place, layer in enumerate(stack)]
+    try:
+        yield states
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def parameter_counts(model: transformers.PreTrainedModel) -> dict[str, int]:

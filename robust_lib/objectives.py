@@ -8,7 +8,7 @@ beta the probability it gives to an example's gold label.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from robust_lib import losses, metrics, smoothing, train
+
+Reduction = Literal["batchmean", "mean"]
 
 LAMBDA = 0.9  # of equation 3, for all experiments of paper 1
 
@@ -66,6 +68,86 @@ def rmc(
     spread = torch.tensor(_aligned(variances, ids)["variance"].to_numpy(), dtype=torch.float32)
     logits = _logits(teacher, names, ids)
     return _distilled(smoothing.smooth(logits, smoothing.difficulty(spread, alpha)), weight)
+
+
+def kd(
+    names: Sequence[str],
+    ids: "pd.Index[Any]",
+    *,
+    teacher: pd.DataFrame,
+    temperature: float = 10.0,
+    alpha: float = 1.0,
+    reduction: Reduction = "batchmean",
+    times_squared_temperature: bool = True,
+) -> train.Loss:
+    """Knowledge distillation: (1 - alpha) CE + alpha KD from the teacher's predictions on the training split.
+
+    Paper 3's Pure KD is temperature 10, alpha 1; it does not say which of the conventions of `losses.kd` it takes.
+    At temperature 1 it is `distil`.
+    """
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"kd: alpha is {alpha}; it must lie in [0, 1]")
+    logits = _logits(teacher, names, ids)
+
+    def loss(student: Tensor, batch: train.Batch) -> Tensor:
+        distance = losses.kd(
+            student,
+            _of(batch, logits),
+            temperature=temperature,
+            reduction=reduction,
+            times_squared_temperature=times_squared_temperature,
+        )
+        return (1 - alpha) * losses.ce(student, batch["labels"]) + alpha * distance
+
+    return loss
+
+
+def pkd(
+    names: Sequence[str],
+    ids: "pd.Index[Any]",
+    *,
+    teacher: pd.DataFrame,
+    states: Sequence[Tensor],
+    teacher_states: Tensor,
+    alpha: float = 0.7,
+    beta: float = 500.0,
+    temperature: float = 10.0,
+    reduction: Reduction = "mean",
+    times_squared_temperature: bool = True,
+    normalized: bool = True,
+) -> train.Loss:
+    """BERT-PKD: (1 - alpha) CE + alpha KD + beta PT [Sun et al. 2019, equation 8; values and `mean` of its code].
+
+    PT is `losses.pkd`. `states` is what `models.cls_states` records of the student, and `teacher_states` (examples,
+    layers, width) are the teacher's [CLS] states on the training split, in its order, of the layers that `replace.skip`
+    chose; they stand against the student's first layers. beta 0 is `kd`.
+    """
+    if teacher_states.ndim != 3 or len(teacher_states) != len(ids):
+        raise ObjectiveError(
+            f"the teacher's states are {tuple(teacher_states.shape)}; they must be (examples, layers, width), "
+            f"with all {len(ids)} examples of the training split"
+        )
+    softened = kd(
+        names,
+        ids,
+        teacher=teacher,
+        temperature=temperature,
+        alpha=alpha,
+        reduction=reduction,
+        times_squared_temperature=times_squared_temperature,
+    )
+
+    def loss(student: Tensor, batch: train.Batch) -> Tensor:
+        own = torch.stack(list(states[: teacher_states.shape[1]]), dim=1).float()
+        if own.shape[1:] != teacher_states.shape[1:]:
+            raise ObjectiveError(
+                f"layers and width of the student's states are {tuple(own.shape[1:])}, those of the teacher's "
+                f"{tuple(teacher_states.shape[1:])}; they must agree"
+            )
+        patience = losses.pkd(own, _of(batch, teacher_states).float(), normalized=normalized)
+        return softened(student, batch) + beta * patience
+
+    return loss
 
 
 def focal(names: Sequence[str], ids: "pd.Index[Any]", *, gamma: float) -> train.Loss:

@@ -17,7 +17,7 @@ import re
 import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -280,6 +280,96 @@ OF_A_TASK = (
 )  # fmt: skip
 
 
+# Rows of Tables 1 to 3 of paper 3 under their printed names, and two controls of ours.
+Method = Literal[
+    "Truncate & Finetune", "Pure KD", "Q8-PTQ", "Q8-QAT", "Head Prune", "DistilBERT", "TinyBERT", "BERT-PKD",
+    "BERT-of-Theseus", "Head Prune +Finetune", "Head Prune +KD", "Head Prune +KD+PTQ", "Q8-PTQ +Finetune",
+    "Q8-PTQ +KD", "Theseus +KD", "Theseus +KD+PTQ", "Teacher, another seed", "Teacher +Finetune",
+]  # fmt: skip
+METHODS: tuple[str, ...] = get_args(Method)
+OF_A_METHOD = ("epochs", "learning_rate", "batch_size", "warmup")  # may have another value for a method
+
+
+class Loyalty(FineTuning):
+    """05_loyalty: loyalty and adversarial robustness of compressed models."""
+
+    tasks: Annotated[list[Literal["mnli", "sst2"]], *_axis] = Field(  # type: ignore[assignment]  # other tasks
+        description="mnli, sst2 or both"
+    )
+    encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
+    student_layers: Count = Field(description="first layers of the teacher that a student keeps, from 1")
+    distilbert: Name | None = Field(description="encoder of the row DistilBERT, or null for no such row")
+    tinybert: Name | None = Field(description="encoder of the row TinyBERT, or null for no such row")
+    rows: dict[Literal["mnli", "sst2"], Annotated[list[Method], AfterValidator(_distinct)]] = Field(
+        description="task: rows beside the teacher, under their printed names, none twice"
+    )
+    train_paths: dict[Literal["mnli", "sst2"], SplitPath] = Field(
+        description="task: dataset/split, as mnli: mnli/train_subset"
+    )
+    by_method: dict[Method, dict[Name, Any]] = Field(
+        description="method: {parameter: value}, where a method's value is another"
+    )
+    temperature: Annotated[float, Field(gt=0)] = Field(description="of every distillation, above 0")
+    reduction: Literal["batchmean", "mean"] = Field(
+        description="of the KD loss: batchmean, or mean, which divides by the classes too"
+    )
+    pkd_alpha: Annotated[float, Field(ge=0, le=1)] = Field(description="share of KD in BERT-PKD, from 0 to 1")
+    pkd_beta: Annotated[float, Field(ge=0)] = Field(
+        description="weight of the hidden states in BERT-PKD, from 0"
+    )
+    theseus_slope: Annotated[float, Field(ge=0)] = Field(description="k: replacing rate per step, from 0")
+    theseus_base: Annotated[float, Field(ge=0, le=1)] = Field(
+        description="b: replacing rate at the start, from 0 to 1"
+    )
+    head_share: Sparsity = Field(description="share of attention heads removed, above 0 and below 1")
+    head_sample: Count | None = Field(description="training examples that rank the heads, or null for all")
+    calibration_size: Count = Field(
+        description="training examples that set the 8-bit ranges and the similarity threshold, from 1"
+    )
+    q8_decay: Annotated[float, Field(ge=0, lt=1)] = Field(
+        description="decay of the moving activation ranges in training, from 0 to below 1"
+    )
+    attack_paths: dict[Literal["mnli", "sst2"], SplitPath] = Field(
+        description="task: split that is attacked; not named: the first test bed"
+    )
+    attack_size: Count | None = Field(description="examples attacked for each task, from 1, or null for all")
+    modes: Annotated[list[Literal["authors", "textattack", "paper"]], *_axis] = Field(
+        description="readings of TextFooler: authors, textattack, paper; the first makes the tables"
+    )
+    words: Name = Field(description="neighbours and tags: micro, or the path of a data directory")
+    sentences: Name | None = Field(
+        description="encoder of TextFooler's sentence similarity, or null to leave the check out"
+    )
+    budget: Count | None = Field(description="most queries for an example, from 1, or null for no limit")
+    speed_batches: Annotated[list[Count], *_axis] = Field(
+        description="batch sizes that are timed, none twice"
+    )
+    speed_rounds: Annotated[int, Field(ge=2)] = Field(description="rounds of timing, a whole number from 2")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        named = {method for methods in self.rows.values() for method in methods}
+        for method, encoder in (("DistilBERT", self.distilbert), ("TinyBERT", self.tinybert)):
+            if method in named and encoder is None:
+                raise ValueError(f"rows: {method} needs an encoder; {method.lower()} is null")
+        for method, values in self.by_method.items():
+            for name in values:
+                if name not in OF_A_METHOD:
+                    raise ValueError(
+                        f"by_method[{method!r}]: {name!r} differs by no method; {nearest(name, OF_A_METHOD)}"
+                    )
+            try:
+                self.of(method)
+            except ValidationError as error:
+                raise ValueError(_report(f"by_method[{method!r}]", type(self), error)) from None
+        return self
+
+    def of(self, method: str) -> Self:
+        """The values that hold for a method: its own in `by_method`, else those of all."""
+        own = {str(name): values for name, values in self.by_method.items()}
+        return type(self).model_validate(self.model_dump() | own.get(method, {}) | {"by_method": {}})
+
+
 class MicroWorld(FineTuning):
     """00_micro_world: how the embedded world is made."""
 
@@ -294,6 +384,7 @@ NOTEBOOKS: dict[str, type[Common]] = {
     "02_attribution": Attribution,
     "03_rmc": RobustCompression,
     "04_srnets": Subnetworks,
+    "05_loyalty": Loyalty,
 }
 
 

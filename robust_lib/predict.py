@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import pandas as pd
 import torch
 import transformers
@@ -25,15 +27,43 @@ def logits(
 
     Dropout is off meanwhile. The model is left where and as it was, so one in training can be looked at.
     """
-    device, home, mode = device or Accelerator().device, next(model.parameters()).device, model.training
-    nn.Module.to(model, device).train(False)
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
+    for index, out in _passes(model, encoded, batch_size, precision, device or Accelerator().device):
+        rows[index] = out.float().cpu()
+    return rows
+
+
+def cls_states(
+    model: transformers.PreTrainedModel,
+    encoded: data.Encoded,
+    layers: Sequence[int],
+    *,
+    batch_size: int = 128,
+    precision: train.Precision = "fp32",
+) -> Tensor:
+    """[CLS] states (examples, layers, width) after these layers (from 0), in half precision."""
+    rows = torch.empty(len(encoded), len(layers), model.config.hidden_size, dtype=torch.float16)
+    with models.cls_states(model) as states:
+        for index, _ in _passes(model, encoded, batch_size, precision, Accelerator().device):
+            rows[index] = torch.stack([states[layer] for layer in layers], dim=1).half().cpu()
+    return rows
+
+
+def _passes(
+    model: transformers.PreTrainedModel,
+    encoded: data.Encoded,
+    batch_size: int,
+    precision: train.Precision,
+    device: torch.device,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of each batch and the model's logits for them; the model is left where and as it was."""
+    home, mode = next(model.parameters()).device, model.training
+    nn.Module.to(model, device).train(False)
     with torch.inference_mode(), train.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
             inputs = {name: batch[name].to(device) for name in train.INPUTS if name in batch}
-            rows[batch["index"]] = model(**inputs).logits.float().cpu()
+            yield batch["index"], model(**inputs).logits
     nn.Module.to(model, home).train(mode)
-    return rows
 
 
 def frame(model: transformers.PreTrainedModel, split: data.Split, rows: Tensor) -> pd.DataFrame:

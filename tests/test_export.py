@@ -10,7 +10,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from robust_lib import export, heads, masks
+from robust_lib import export, heads, masks, models, quantize
+from robust_lib.runs import codecs
 
 SHAPE = {"vocab_size": 90, "num_labels": 3, "initializer_range": 0.2}
 SIZES = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 20}
@@ -179,3 +180,55 @@ def test_weights_that_do_not_fit_the_config_are_refused(recorded: dict[str, Any]
         export.CheckpointError, match=r"does not fit its own config.json \(first: .*bert.encoder"
     ):
         export.load(tmp_path)
+
+
+def simulated(name: str, **settings: Any) -> transformers.PreTrainedModel:
+    """Truncated and without some heads, as a compressed model may be before it is rounded to 8 bits."""
+    model = made(name)
+    heads.remove(model, {0: [1], 1: [0, 3], 2: [2]})
+    models.truncate(model, 2)
+    quantize.simulate(model, **settings)
+    if settings.get("activations") != "dynamic":
+        quantize.calibrate(model, [{"input_ids": IDS, "attention_mask": PADDED}])
+    return model
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"activations": "dynamic"}, {"requantize": False, "decay": 0.9}], ids=str
+)
+@pytest.mark.parametrize("name", ["bert", "distilbert", "roberta"])
+def test_a_simulated_model_returns_bit_for_bit(name: str, settings: Any, tmp_path: Path) -> None:
+    model = simulated(name, **settings)
+    assert codecs.write(model, tmp_path) == "model"
+    back = codecs.read(tmp_path, "model")
+    assert type(back) is type(model)
+    assert quantize.simulated(back)
+    assert heads.count(back) == [3, 2]
+    assert back.config.quantized == model.config.quantized
+    assert torch.equal(logits(back), logits(model))
+    assert back.state_dict().keys() == model.state_dict().keys()
+    # As the original it goes on training, its thresholds with it.
+    for one in (model, back):
+        torch.manual_seed(0)
+        one.train()(input_ids=IDS, labels=torch.tensor([0, 1])).loss.backward()
+    assert all(torch.equal(tensor, back.state_dict()[key]) for key, tensor in model.state_dict().items())
+    assert all(torch.equal(p.grad, back.get_parameter(key).grad) for key, p in model.named_parameters())
+
+
+def test_a_threshold_that_is_missing_is_named(tmp_path: Path) -> None:
+    simulated("bert", requantize=False).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantized"]["requantize"] = True
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(export.CheckpointError, match=r"its own config.json \(first: .*outputs.threshold\)"):
+        export.load(tmp_path)
+
+
+def test_simulated_bits_are_no_checkpoint_for_others(tmp_path: Path) -> None:
+    model = simulated("bert")
+    for write in (export.zeros, export.smaller):
+        with pytest.raises(ValueError, match=r"simulates 8 bits, .*; export quantize.unwrapped\(model\)"):
+            write(model, tmp_path / "none")
+    plain = quantize.unwrapped(model)
+    export.zeros(plain, tmp_path)
+    assert torch.equal(logits(export.load(tmp_path)), logits(plain))

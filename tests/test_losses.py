@@ -1,7 +1,9 @@
 import math
+import warnings
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,6 +68,53 @@ def test_kd_at_high_temperature_is_the_distance_of_centred_logits():
     centre = [logits - logits.mean(-1, keepdim=True) for logits in (student, teacher)]
     distance = (centre[0] - centre[1]).square().sum(-1).mean() / (2 * 3)
     assert losses.kd(student, teacher, temperature=1e4).item() == pytest.approx(distance.item(), rel=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "classes"), GRID)
+def test_kd_in_the_conventions_of_the_codebases(batch, classes):
+    student, teacher = draw(batch, classes, 1), draw(batch, classes, 2)
+    plain = reference_kd(student, teacher, 10.0)
+
+    def ours(**conventions):
+        return losses.kd(student, teacher, temperature=10.0, **conventions).item()
+
+    assert ours() == pytest.approx(plain, abs=1e-9)
+    assert ours(reduction="mean") == pytest.approx(plain / classes, abs=1e-9)
+    assert ours(times_squared_temperature=False) == pytest.approx(plain / 100, abs=1e-9)
+    # As BERT-PKD's code has it.
+    p, q = (F.softmax(teacher / 10, dim=-1), F.log_softmax(student / 10, dim=-1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch advises batchmean
+        theirs = torch.nn.KLDivLoss(reduction="mean")(q, p) * 10 * 10
+    assert ours(reduction="mean") == pytest.approx(theirs.item(), abs=1e-9)
+
+
+def states(batch, layers, width, seed):
+    generator = torch.Generator().manual_seed(seed)
+    return 3 * torch.randn(batch, layers, width, generator=generator, dtype=torch.float64)
+
+
+def reference_pkd(student, teacher, normalized):
+    squares = []
+    for own, other in zip(student.flatten(0, 1).tolist(), teacher.flatten(0, 1).tolist(), strict=True):
+        sizes = [math.sqrt(sum(x * x for x in h)) if normalized else 1 for h in (own, other)]
+        squares += [(x / sizes[0] - y / sizes[1]) ** 2 for x, y in zip(own, other, strict=True)]
+    return sum(squares) / len(squares)
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 2), (4, 5, 8), (3, 2, 1)])
+@pytest.mark.parametrize("normalized", [True, False])
+def test_pkd_equals_reference(shape, normalized):
+    student, teacher = states(*shape, 1), states(*shape, 2)
+    ours = losses.pkd(student, teacher, normalized=normalized).item()
+    assert ours == pytest.approx(reference_pkd(student, teacher, normalized), abs=1e-12)
+
+
+def test_pkd_is_of_directions_between_zero_and_four_over_the_width():
+    one = states(4, 5, 8, 1)
+    assert losses.pkd(one, 7 * one).item() == pytest.approx(0, abs=1e-12)
+    assert losses.pkd(one, -one).item() == pytest.approx(4 / 8)
+    assert losses.pkd(one, 7 * one, normalized=False).item() > 1
 
 
 def test_kd_refuses_a_temperature_of_zero():

@@ -150,3 +150,31 @@ def test_cut_weights_are_named(directory):
         models.Encoder(str(directory)).classifier(LABELS, seed=0)
     with pytest.raises(models.EncoderError, match=f"{directory} cannot be loaded"):
         models.Encoder(str(directory)).vectors(["cat"])
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda: transformers.BertForSequenceClassification(transformers.BertConfig(**SMALL)),
+        lambda: transformers.DistilBertForSequenceClassification(
+            transformers.DistilBertConfig(dim=32, n_layers=4, n_heads=2, hidden_dim=64, vocab_size=90)
+        ),
+    ],
+    ids=["bert", "distilbert"],
+)
+def test_cls_states_are_those_of_the_last_pass_with_their_gradient(made):
+    model = made().eval()
+    model(IDS, output_hidden_states=True)  # transformers leaves hooks of its own
+    _, stack = models.layer_stack(model)
+    hooks = [len(layer._forward_hooks) for layer in stack]
+    with models.cls_states(model) as states:
+        assert states == []
+        for ids in (torch.tensor([[2, 11, 3], [2, 9, 3]]), IDS):
+            expected = model(ids, output_hidden_states=True).hidden_states[1:]
+            assert len(states) == 4
+            for state, hidden in zip(states, expected, strict=True):
+                assert torch.equal(state, hidden[:, 0])
+        states[1].sum().backward()
+    assert all(parameter.grad is not None for parameter in stack[:2].parameters())
+    assert all(parameter.grad is None for parameter in stack[2:].parameters())
+    assert [len(layer._forward_hooks) for layer in stack] == hooks

@@ -27,11 +27,17 @@ def batch(*rows):
 TEACHER = predictions()
 VARIANCES = pd.DataFrame({"id": IDS, "variance": [0.0, 0.1, 0.2, 0.3, 0.4]})
 BIAS = predictions(seed=2)
+STATES = list(
+    torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(3))
+)  # of four layers, all five examples
+TEACHER_STATES = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(4))
 GIVEN = {
     objectives.vanilla: {},
     objectives.distil: {"teacher": TEACHER},
     objectives.smooth: {"teacher": TEACHER, "degree": 0.9},
     objectives.rmc: {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.5},
+    objectives.kd: {"teacher": TEACHER},
+    objectives.pkd: {"teacher": TEACHER, "states": STATES, "teacher_states": TEACHER_STATES},
     objectives.focal: {"gamma": 2.0},
     objectives.jtt: {"first": TEACHER, "up_weight": 2.0},
     objectives.poe: {"bias": BIAS},
@@ -78,6 +84,68 @@ def test_rmc_smooths_the_easiest_example_to_alpha_and_the_hardest_not_at_all():
         expected = losses.distilled(logits, rows["labels"], teacher, weight=0.9).item()
         given = {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.2}
         assert value(objectives.rmc, logits, rows, **given) == pytest.approx(expected, abs=1e-6)
+
+
+def teacher_logits(*rows):
+    return torch.tensor(TEACHER.iloc[list(rows), :3].to_numpy(), dtype=torch.float32)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+@pytest.mark.parametrize("reduction", ["batchmean", "mean"])
+@pytest.mark.parametrize("squared", [True, False])
+def test_kd_mixes_labels_and_the_softened_teacher(alpha, reduction, squared):
+    logits, rows = batch(3, 0)
+    given = {"temperature": 5.0, "reduction": reduction, "times_squared_temperature": squared}
+    soft = losses.kd(logits, teacher_logits(3, 0), **given)
+    expected = (1 - alpha) * losses.ce(logits, rows["labels"]) + alpha * soft
+    found = value(objectives.kd, logits, rows, teacher=TEACHER, alpha=alpha, **given)
+    assert found == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_kd_at_temperature_one_is_distil():
+    logits, rows = batch(1, 4, 2)
+    plain = value(objectives.distil, logits, rows, teacher=TEACHER, weight=0.4)
+    assert value(objectives.kd, logits, rows, teacher=TEACHER, temperature=1.0, alpha=0.4) == pytest.approx(
+        plain
+    )
+
+
+def test_pkd_adds_the_distance_of_the_students_first_layers_to_the_teachers_rows():
+    logits, rows = batch(4, 1)
+    states = [layer[[4, 1]] for layer in STATES]
+    given = {"teacher": TEACHER, "temperature": 10.0, "alpha": 0.7, "reduction": "mean"}
+    plain = value(objectives.kd, logits, rows, **given)
+    patience = losses.pkd(torch.stack(states[:3], dim=1), TEACHER_STATES[[4, 1]]).item()
+    given = {"teacher": TEACHER, "states": states, "teacher_states": TEACHER_STATES}
+    assert value(objectives.pkd, logits, rows, **given) == pytest.approx(plain + 500 * patience, rel=1e-6)
+    assert value(objectives.pkd, logits, rows, **given, beta=0.0) == pytest.approx(plain, rel=1e-6)
+
+
+def test_pkd_reads_the_states_of_the_pass_that_was_last():
+    live = []
+    objective = objectives.pkd(NAMES, IDS, teacher=TEACHER, states=live, teacher_states=TEACHER_STATES)
+    logits, rows = batch(0, 1, 2, 3, 4)
+    live[:] = [layer.clone().requires_grad_() for layer in STATES]
+    first = objective(logits, rows)
+    first.backward()
+    assert [layer.grad is not None for layer in live] == [True, True, True, False]
+    live[:] = [TEACHER_STATES[:, min(place, 2)] for place in range(4)]
+    plain = value(objectives.kd, logits, rows, teacher=TEACHER, alpha=0.7, reduction="mean")
+    assert objective(logits, rows).item() == pytest.approx(plain, rel=1e-6)
+    assert first.item() > plain + 1
+
+
+def test_pkd_and_kd_refuse_what_does_not_fit():
+    given = {"teacher": TEACHER, "states": STATES, "teacher_states": TEACHER_STATES[:4]}
+    with pytest.raises(objectives.ObjectiveError, match=r"states are \(4, 3, 8\); .* with all 5 examples"):
+        objectives.pkd(NAMES, IDS, **given)
+    loss = objectives.pkd(NAMES, IDS, **given | {"states": STATES[:2], "teacher_states": TEACHER_STATES})
+    with pytest.raises(
+        objectives.ObjectiveError, match=r"student's states are \(2, 8\), those of .* \(3, 8\)"
+    ):
+        loss(*batch(0, 1, 2, 3, 4))
+    with pytest.raises(ValueError, match=r"alpha is 1.2; it must lie in \[0, 1\]"):
+        objectives.kd(NAMES, IDS, teacher=TEACHER, alpha=1.2)
 
 
 def test_focal_is_the_focal_loss():

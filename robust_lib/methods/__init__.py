@@ -5,7 +5,9 @@ unit; None starts from the pretrained encoder under a new head. `objective` is w
 `objectives`, and `given` what it needs to know of the training examples.
 """
 
-from robust_lib.methods.costs import head_millions, megabytes, millions, size, work
+from robust_lib.methods.attacking import attacked, calibrated, transferred
+from robust_lib.methods.compression import cls_states, pkd, q8_ptq, q8_trained, theseus
+from robust_lib.methods.costs import footprint, head_millions, megabytes, millions, size, timed, work
 from robust_lib.methods.measuring import measured, predicted, q8_ptq_predicted
 from robust_lib.methods.robustness import (
     chosen_alpha,
@@ -29,11 +31,15 @@ from robust_lib.methods.subnetworks import (
 from robust_lib.methods.training import finetuned
 
 __all__ = [
+    "attacked",
     "bias_only",
+    "calibrated",
     "chosen_alpha",
     "chosen_rate",
+    "cls_states",
     "easy_and_hard",
     "finetuned",
+    "footprint",
     "head_importance",
     "head_millions",
     "head_pruned",
@@ -47,10 +53,16 @@ __all__ = [
     "measured",
     "megabytes",
     "millions",
+    "pkd",
     "predicted",
     "pruning_chain",
+    "q8_ptq",
     "q8_ptq_predicted",
+    "q8_trained",
     "rewinding_chain",
     "size",
+    "theseus",
+    "timed",
+    "transferred",
     "work",
 ]

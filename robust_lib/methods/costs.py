@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+import itertools
+import time
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+import torch
+import transformers
+from accelerate import Accelerator
+from torch.utils.flop_counter import FlopCounterMode
 
 from robust_lib import data, heads, masks, models, quantize, runs, train
+from robust_lib.methods.attacking import attacked
+from robust_lib.methods.compression import cls_states, q8_ptq
 from robust_lib.methods.robustness import head_importance
 from robust_lib.methods.subnetworks import mask_trained
 
@@ -30,6 +41,90 @@ def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, fl
     return quantize.size(model) / 1e6, quantize.size(quantize.dynamic(model)) / 1e6
 
 
+def footprint(
+    *, model: transformers.PreTrainedModel, encoder: models.Encoder, split: data.Split, max_length: int
+) -> dict[str, float]:
+    """What a model weighs: `layers`, millions of `parameters`, `megabytes`, and `gflop` of one forward pass.
+
+    One example of the split's mean length goes forward. A quantised model has the bytes of its integer weights
+    (`quantize.dynamic`) and as many operations, most of them in 8 bits.
+    """
+    plain = quantize.unwrapped(model) if quantize.simulated(model) else model
+    small = quantize.dynamic(plain) if quantize.simulated(model) else model
+    tokens = round(data.tokenised(split, encoder.tokenizer(), max_length).lengths.mean())
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        plain(input_ids=torch.ones(1, tokens, dtype=torch.int64))
+    return {
+        "layers": len(models.layer_stack(plain)[1]),
+        "parameters": sum(models.parameter_counts(plain).values()) / 1e6,
+        "megabytes": quantize.size(small) / 1e6,
+        "gflop": counter.get_total_flops() / 1e9,
+    }
+
+
+def timed(
+    *,
+    compressed: Mapping[str, transformers.PreTrainedModel],
+    teacher: transformers.PreTrainedModel,
+    encoders: Mapping[str, models.Encoder],
+    split: data.Split,
+    max_length: int,
+    batch_sizes: Sequence[int],
+    rounds: int,
+) -> pd.DataFrame:
+    """Seconds for the examples of a split, each compressed model right after the teacher in every round.
+
+    Columns: method, device, batch_size, round, teacher, seconds (two times). Quantised models compute in 8-bit integers
+    on the CPU (`quantize.dynamic`) and so does their teacher there in fp32; the others run where models are trained.
+    `encoders` by method, of the teacher under "Teacher". A first round, which warms up, is not in the table.
+    """
+    cpu, own = torch.device("cpu"), Accelerator().device
+    places = {name: cpu if quantize.simulated(model) else own for name, model in compressed.items()}
+    ready = {
+        name: quantize.dynamic(quantize.unwrapped(model)) if quantize.simulated(model) else model.to(own)
+        for name, model in compressed.items()
+    }
+    teachers = {place: copy.deepcopy(teacher).to(place) for place in {cpu, own}}
+    rows = []
+    for turn, batch_size, name in itertools.product(range(rounds + 1), batch_sizes, ready):
+        place = places[name]
+        pair = (("Teacher", teachers[place]), (name, ready[name]))
+        texts = {
+            one: [
+                {key: batch[key].to(place) for key in train.INPUTS if key in batch}
+                for batch in data.batches(
+                    data.tokenised(split, encoders[one].tokenizer(), max_length), batch_size
+                )
+            ]
+            for one, _ in pair
+        }
+        times = [_seconds(model, texts[one], place) for one, model in pair]
+        if turn:
+            rows.append(
+                (
+                    name,
+                    str(torch.cuda.get_device_name()) if place.type == "cuda" else "cpu",
+                    batch_size,
+                    turn,
+                    *times,
+                )
+            )
+    return pd.DataFrame(rows, columns=["method", "device", "batch_size", "round", "teacher", "seconds"])
+
+
+def _seconds(
+    model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]], device: torch.device
+) -> float:
+    """Time of the forward passes, until the device has done them."""
+    started = time.perf_counter()
+    with torch.inference_mode():
+        for batch in batches:
+            model(**batch)
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
 # Examples of the whole splits, as paper 1 counts them (appendix B); for estimates alone.
 ROWS = {
     "mnli/train": 392_702,
@@ -43,8 +138,12 @@ ROWS = {
     "paws_wiki/test": 8_000,
     "paws_qqp/train": 11_988,
     "paws_qqp/dev_and_test": 677,
+    "sst2/train": 67_349,
+    "sst2/validation": 872,
+    "attack_sets/mnli_matched": 1_000,
 }
 ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNLI's mean being 38
+QUERIES = 90  # of an attack on a pair, as paper 3 counts them
 
 
 def work(unit: runs.Unit) -> float:
@@ -54,12 +153,14 @@ def work(unit: runs.Unit) -> float:
     """
     arguments = unit.arguments
     recipe: train.Recipe | None = arguments.get("recipe")
-    if "encoder" not in arguments or not (recipe or "max_length" in arguments):
+    if not {"encoder", "split"} <= arguments.keys() or not (recipe or "max_length" in arguments):
         return 0.0  # on saved predictions, weights or the texts' words alone
     examples = _rows(arguments["split"]) + sum(
         times * _rows(one) for one, times in arguments.get("extra", ())
     )
     passes = 6 * recipe.epochs * recipe.until if recipe else 6 if unit.function is head_importance else 2
+    if unit.function is attacked:
+        passes = 2 * QUERIES
     tokens = min(TOKENS, recipe.max_length if recipe else arguments["max_length"])
     return float(passes * examples * tokens * arguments["encoder"].weights())
 
@@ -69,7 +170,9 @@ def size(unit: runs.Unit) -> int:
     arguments = unit.arguments
     if unit.function is mask_trained:
         return int(arguments["encoder"].weights()) // 8
-    if "recipe" in arguments:
+    if unit.function is cls_states:
+        return 2 * _rows(arguments["split"]) * len(arguments["layers"]) * int(arguments["encoder"].shape()[1])
+    if "recipe" in arguments or unit.function is q8_ptq:
         return round(4 * 1.3 * int(arguments["encoder"].weights()))
     split: data.Split | None = arguments.get("test", arguments.get("split"))
     return 30 * _rows(split) if split else 0

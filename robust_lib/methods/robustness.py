@@ -75,14 +75,17 @@ def head_pruned(
     importance: pd.DataFrame,
     share: float,
     seed: int = 0,
+    objective: training.Objective = objectives.vanilla,
+    given: Mapping[str, Any] | None = None,
 ) -> transformers.PreTrainedModel:
     """Structured pruning: the least important `share` of the attention heads removed, the rest trained on.
 
-    Paper 1, section 3.1 and appendix A (28 of 144 heads). `importance` as of `head_importance`.
+    Paper 1, section 3.1 and appendix A (28 of 144 heads). Paper 3 removes 45 % and trains no more (no epochs here),
+    or with either loss. `importance` as of `head_importance`.
     """
     table = importance.pivot(index="layer", columns="head", values="importance").to_numpy()
     heads.remove(start, heads.lowest(torch.tensor(table), round(share * table.size)))
-    training.fit(start, encoder, split, recipe, objectives.vanilla, None, seed)
+    training.fit(start, encoder, split, recipe, objective, given, seed)
     return start
 
 

@@ -36,16 +36,27 @@ def finetuned(
     """The encoder fine-tuned: with cross entropy the papers' uncompressed model (BERT-base, teacher), and what is
     made of DistilBERT, MiniLM and truncated encoders (paper 1, Table 2).
 
+    With a `start` deeper than the encoder, its first layers alone: Truncate & Finetune of paper 3, and with
+    `objectives.kd` its Pure KD.
     With a `subnetwork`, its masks of encoder and pooler hold during training, and the model has zeros outside them: a
     subnetwork fine-tuned in isolation, under a whole new classifier (paper 4, section 4.3). `extra` as in `fit`.
     """
-    model = encoder.classifier(split.labels, seed=seed) if start is None else start
+    model = started(encoder, split, start, seed)
     if subnetwork is not None:
         body = masks.linears(model, BODY)
         masks.apply(model, {name: mask for name, mask in subnetwork["masks"].items() if name in body})
     fit(model, encoder, split, recipe, objective, given, seed, extra=extra)
     masks.unwrap(model)
     return model
+
+
+def started(
+    encoder: models.Encoder, split: data.Split, start: transformers.PreTrainedModel | None, seed: int
+) -> transformers.PreTrainedModel:
+    """What training begins from: the encoder under a new head, or as many layers of `start` as it has."""
+    if start is None:
+        return encoder.classifier(split.labels, seed=seed)
+    return start if encoder.layers is None else models.truncate(start, encoder.layers)
 
 
 def fit(

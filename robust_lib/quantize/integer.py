@@ -1,4 +1,4 @@
-"""8-bit models: integer weights and, on the CPU, true integer inference."""
+"""True integer inference on the CPU by torch's own kernels, and the bytes of 8-bit weights."""
 
 import copy
 import warnings
@@ -9,6 +9,7 @@ from torch import nn
 from torch.ao.nn.quantized import dynamic as integer
 
 from robust_lib import masks
+from robust_lib.quantize import simulation
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -25,8 +26,7 @@ def dynamic(model: Model) -> Model:
             "quantize.dynamic: torch has no 8-bit engine switched on; set torch.backends.quantized.engine to one of "
             f"{torch.backends.quantized.supported_engines}, or use a torch that has another"
         )
-    if any(isinstance(module, masks.MaskedLinear) for module in model.modules()):
-        raise ValueError("quantize.dynamic: the model still wears masks; call masks.unwrap first")
+    check_plain(model, "quantize.dynamic")
     with warnings.catch_warnings():
         # The successor they name, torchao, has no fast integer kernels for the CPU.
         warnings.filterwarnings("ignore", "torch.ao.quantization is deprecated", DeprecationWarning)
@@ -38,9 +38,21 @@ def dynamic(model: Model) -> Model:
 
 
 def size(model: nn.Module) -> int:
-    """Bytes of all weights: one for each weight of an 8-bit layer, four for each fp32 one (biases are fp32)."""
+    """Bytes of all weights: one for each weight of a layer of 8 bits, also simulated, four for each fp32 one.
+
+    Biases are fp32; what is simulated takes that many bytes once it is stored in 8 bits.
+    """
     tensors = list(model.parameters())
     for module in model.modules():
         if isinstance(module, integer.Linear):
             tensors += [module.weight(), module.bias()]  # type: ignore[no-untyped-call]
-    return sum(tensor.nbytes for tensor in tensors)
+    saved = sum(3 * layer.weight.numel() for layer in simulation.layers(model))
+    return sum(tensor.nbytes for tensor in tensors) - saved
+
+
+def check_plain(model: nn.Module, who: str) -> None:
+    """Refuse a model whose layers are not what they compute with, in the name of the function that `who` is."""
+    if any(isinstance(module, masks.MaskedLinear) for module in model.modules()):
+        raise ValueError(f"{who}: the model still wears masks; call masks.unwrap first")
+    if simulation.simulated(model):
+        raise ValueError(f"{who}: the model simulates 8 bits; give it quantize.unwrapped(model)")
