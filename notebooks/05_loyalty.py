@@ -41,9 +41,9 @@ rows = {  # beside the teacher
     "mnli": [
         "Truncate & Finetune", "Pure KD", "Q8-PTQ", "Q8-QAT", "Head Prune", "DistilBERT", "TinyBERT", "BERT-PKD",
         "BERT-of-Theseus", "Head Prune +Finetune", "Head Prune +KD", "Head Prune +KD+PTQ", "Q8-PTQ +Finetune",
-        "Q8-PTQ +KD", "Theseus +KD", "Theseus +KD+PTQ", "Teacher, another seed", "Teacher +Finetune",
+        "Q8-PTQ +KD", "Theseus +KD", "Theseus +KD+PTQ", "Q8-PTQ, integer", "Teacher, another seed", "Teacher +Finetune",
     ],
-    "sst2": ["Pure KD", "Head Prune", "Q8-QAT", "Q8-PTQ", "Teacher, another seed"],
+    "sst2": ["Pure KD", "Head Prune", "Q8-QAT", "Q8-PTQ", "Q8-PTQ, integer", "Teacher, another seed"],
 }  # fmt: skip
 train_paths = {}  # task: dataset/split, where it is not the task's own training set
 train_size = 5000  # examples per task; None for all
@@ -73,7 +73,7 @@ words = "micro"  # neighbours and tags: micro, or a data directory
 sentences = "micro-base"  # encoder of the sentence similarity; None leaves the check out
 budget = None  # most queries for an example
 speed_batches = [1, 32]  # examples per batch that is timed
-speed_rounds = 10
+speed_rounds = 5
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
@@ -196,24 +196,32 @@ for task, seed in splits:
 # ## Methods together (Table 2)
 #
 # With KD the loss on the labels becomes the distillation loss. "+PTQ" quantises what has been trained; "Q8-PTQ +Finetune" and
-# "+KD" train what has been quantised, under the same 8-bit arithmetic.
+# "+KD" train what has been quantised, under the same 8-bit arithmetic. A row of ours is the teacher in true integer arithmetic,
+# torch's dynamic quantisation, which takes one range of activations for all texts of a batch: it is attacked one text at a time.
 
 # %% tags=["units"]
 for task, seed in splits:
-    rows, one = built[task, seed], functools.partial(settings, task=task, seed=seed)
+    here, one = built[task, seed], functools.partial(settings, task=task, seed=seed)
     own = dict(encoder=encoder, start=teachers[task, seed])
-    eight_bit = dict(encoder=encoder, start=rows["Q8-PTQ"], decay=p.q8_decay)
+    eight_bit = dict(encoder=encoder, start=here["Q8-PTQ"], decay=p.q8_decay)
     for name, kd in (("Finetune", False), ("KD", True)):
         fixed = ranked[task, seed] | one(f"Head Prune +{name}", kd=kd)
-        rows[f"Head Prune +{name}"] = runs.unit(methods.head_pruned, **own, **fixed)
-        rows[f"Q8-PTQ +{name}"] = runs.unit(methods.q8_trained, **eight_bit, **one(f"Q8-PTQ +{name}", kd=kd))
+        here[f"Head Prune +{name}"] = runs.unit(methods.head_pruned, **own, **fixed)
+        here[f"Q8-PTQ +{name}"] = runs.unit(methods.q8_trained, **eight_bit, **one(f"Q8-PTQ +{name}", kd=kd))
     own = own | {"encoder": half}
-    rows["Theseus +KD"] = runs.unit(methods.theseus, **own, **rate, **one("Theseus +KD", kd=True))
+    here["Theseus +KD"] = runs.unit(methods.theseus, **own, **rate, **one("Theseus +KD", kd=True))
     for name, used in (("Head Prune +KD", encoder), ("Theseus +KD", half)):
-        rows[f"{name}+PTQ"] = runs.unit(methods.q8_ptq, encoder=used, start=rows[name], **ranges[task, seed])
+        here[f"{name}+PTQ"] = runs.unit(methods.q8_ptq, encoder=used, start=here[name], **ranges[task, seed])
+INTEGER = "Q8-PTQ, integer"
 trained = {(task, "Teacher", 0.0, seed): model for (task, seed), model in teachers.items()}
 trained |= {
-    (task, name, 0.0, seed): built[task, seed][name] for task, seed in splits for name in p.rows.get(task, ())
+    (task, name, 0.0, seed): built[task, seed][name]
+    for task, seed in splits
+    for name in p.rows.get(task, ())
+    if name != INTEGER
+}
+integer = {
+    (task, INTEGER, 0.0, seed): model for (task, seed), model in teachers.items() if INTEGER in p.rows[task]
 }
 
 # %% [markdown]
@@ -221,13 +229,16 @@ trained |= {
 #
 # Loyalty needs no labels: it is measured on the development sets and, for inference, on HANS. The attack is TextFooler, on one
 # set of texts for all models; a pair is attacked in its hypothesis. Neighbours, parts of speech and sentence vectors know nothing of
-# the victim, so what one attack has worked out the next finds done. In the reading of the first of `modes` every model is
+# the victim, so what one attack has worked out the next finds done. How alike two sentences must be depends on the encoder that reads
+# them: the least cosine is the one that best tells a synonym in a word's place from a random word there. In the reading of the first of `modes` every model is
 # attacked, in the others the teacher and Q8-PTQ.
 
 # %% tags=["units"]
 beds = {task: [bed.path for bed in data.TASKS[task].testbeds] for task in p.tasks}
 read = dict(max_length=p.max_length, precision=p.precision)
-units = methods.measured(trained, beds, source=p.source, size=p.test_size, **read)
+where = dict(source=p.source, size=p.test_size)
+units = methods.measured(trained, beds, **where, **read)
+units |= methods.measured(integer, beds, by=methods.q8_ptq_predicted, **where, max_length=p.max_length)
 lexicon = lexica.Words(p.words, models.Encoder(p.sentences) if p.sentences else None)
 likeness, targets = {}, {}
 for task in p.tasks:
@@ -239,9 +250,15 @@ for task in p.tasks:
 
 # %% tags=["units"]
 attacks, transfers = {}, {}
-for (task, name, _, seed), model in trained.items():
+for (task, name, _, seed), model in (trained | integer).items():
     victim = read | dict(model=model, encoder=model.arguments["encoder"])
-    texts = dict(split=targets[task], words=lexicon, calibration=likeness.get(task), budget=p.budget)
+    texts = dict(
+        integer=name == INTEGER,
+        split=targets[task],
+        words=lexicon,
+        calibration=likeness.get(task),
+        budget=p.budget,
+    )
     for mode in p.modes if name in ("Teacher", "Q8-PTQ") else p.modes[:1]:
         attacks[task, name, mode, seed] = runs.unit(methods.attacked, mode=mode, **texts, **victim)
 for (task, name, _, seed), model in trained.items():
@@ -277,15 +294,17 @@ f"{len(units)} sets of predictions, {len(attacks)} of attacks, {len(runs.closure
 predictions, attacked, transferred, weights, likeness = run.collect(
     [units, attacks, transfers, footprints, likeness]
 )
-speeds = run.collect(speeds)
+speeds = {key: run.collect(unit) for key, unit in speeds.items()}  # one after the other
 
 # %% [markdown]
 # ## What was measured
 #
 # Label loyalty is $L_l = \mathrm{Accuracy}(pred_t, pred_s)$ (equation 1), probability loyalty $L_p = 1 - \sqrt{D_\mathrm{JS}(P \,\|\, Q)}$ of each
 # example's two distributions (equations 3 and 4), with the logarithm to base 2, the one whose range is the stated [0, 1];
-# then the mean. After-attack accuracy counts, of all attacked texts, those that the model gets right and keeps right;
-# queries are counted per originally correct text, successes and failures alike.
+# then the mean (with natural logarithms $1 - L_p$ is 0.833 of that; which the paper printed is not known). After-attack accuracy counts, of all attacked texts, those that the model gets right and keeps right;
+# queries are counted per originally correct text, successes and failures alike, `calls` without repetitions. After-attack accuracy
+# favours who was right more often before; `success`, the share of right answers that the attack turns, does not. First, how every
+# attack ended, and what the threshold of similarity accepts and refuses.
 
 # %%
 mode = p.modes[0]
@@ -310,6 +329,7 @@ outputs = {
     "table_likeness": pd.DataFrame(likeness).T.reset_index(names="task"),
 }
 report.save(run.directory, outputs, about=run.record)
+display(outputs["table_likeness"])
 ended.groupby(["task", "method"], sort=False)[["n", *compare.STATUSES]].sum()
 
 # %% [markdown]
@@ -321,6 +341,7 @@ SINGLE = [
     "Truncate & Finetune",
     "Pure KD",
     "Q8-PTQ",
+    INTEGER,
     "Q8-QAT",
     "Head Prune",
     "DistilBERT",
@@ -329,9 +350,9 @@ SINGLE = [
 ]
 SINGLE += ["BERT-of-Theseus", "Teacher +Finetune", "Teacher, another seed"]
 if "mnli" in p.tasks:
-    rows = {name: name for name in SINGLE if name in names["mnli"]}
+    shown = {name: name for name in SINGLE if name in names["mnli"]}
     table = report.compression_table(
-        report.compression_cells(arms, weights, "mnli", rows), printed=published.table(3, "Table 1"), **look
+        report.compression_cells(arms, weights, "mnli", shown), printed=published.table(3, "Table 1"), **look
     )
     report.save(run.directory, {"table_1": table}, about=run.record)
     display(table)
@@ -351,10 +372,10 @@ GROUPS = [
 ]
 GROUPS += ["Q8-PTQ +Finetune", "Q8-PTQ +KD", "BERT-PKD", "Theseus", "Theseus +KD", "Theseus +KD+PTQ"]
 if "mnli" in p.tasks:
-    rows = {name: {"Theseus": "BERT-of-Theseus"}.get(name, name) for name in GROUPS}
-    rows = {row: name for row, name in rows.items() if name in names["mnli"]}
+    shown = {name: {"Theseus": "BERT-of-Theseus"}.get(name, name) for name in GROUPS}
+    shown = {row: name for row, name in shown.items() if name in names["mnli"]}
     table = report.compression_table(
-        report.compression_cells(arms, weights, "mnli", rows), printed=published.table(3, "Table 2"), **look
+        report.compression_cells(arms, weights, "mnli", shown), printed=published.table(3, "Table 2"), **look
     )
     report.save(run.directory, {"table_2": table}, about=run.record)
     display(table)
@@ -364,9 +385,9 @@ if "mnli" in p.tasks:
 
 # %%
 if "sst2" in p.tasks:
-    rows = {"KD" if name == "Pure KD" else name: name for name in names["sst2"]}
+    shown = {"KD" if name == "Pure KD" else name: name for name in names["sst2"]}
     table = report.compression_table(
-        report.compression_cells(arms, weights, "sst2", rows), printed=published.table(3, "Table 3"), **look
+        report.compression_cells(arms, weights, "sst2", shown), printed=published.table(3, "Table 3"), **look
     )
     report.save(run.directory, {"table_3": table}, about=run.record)
     display(table)
@@ -431,7 +452,8 @@ slices.pivot_table(
 # ## Which TextFooler?
 #
 # The paper says "TextFooler" and no more. The released code, TextAttack's recipe and the algorithm as printed differ in all of these
-# points, and in what they call a query: the same models under each of them.
+# points, and in what they call a query: the same models under each of them. The least similarities are those published for their
+# sentence encoder; ours has the calibrated one above in all three (but the 0.1 of the released code for texts below 15 words).
 
 # %%
 readings = {}
@@ -455,7 +477,7 @@ readings.round(3)
 # What TextFooler wrote, for the teacher and for its 8-bit version.
 
 # %%
-task, seed = p.tasks[-1], p.seeds[0]
+task, seed = p.tasks[0], p.seeds[0]
 *context, text = data.TASKS[task].text
 examples = []
 for name in [name for name in ("Teacher", "Q8-PTQ") if name in names[task]]:
@@ -485,19 +507,21 @@ for task in p.tasks:
 #
 # MNLI. Differences are paired by example and seed, in percentage points. Boundaries of ours: "drastically" is ten points;
 # "identical" and "no significant difference" are less than one point apart; pretraining KD is DistilBERT and TinyBERT, downstream KD is
-# BERT-PKD; "good loyalty" is above that of the same layers without a teacher. "Our controls": fine-tuning a quantised model against
-# fine-tuning the teacher as long, and loyalty against that of the teacher trained with another seed.
+# BERT-PKD; "good loyalty" is above that of the same layers without a teacher. "Our controls": the integer model; the share of right
+# answers turned, not the accuracy left; fine-tuning a quantised model against fine-tuning the teacher as long; loyalty against that of
+# the teacher trained with another seed; and of Q8-PTQ +KD, whose other order with as many layers is Q8-PTQ itself (a teacher that
+# learns from itself stays what it is).
 
 
 # %%
-def check(item, model, other, *measures, printed=None, **boundary):
+def check(item, model, other, *measures, **boundary):
     """The model less the other in each measure, where both were made."""
     for measure in measures:
         pair = [arms.get(("mnli", name, measure)) for name in (model, other)]
         if None not in pair:
             quantity = f"{TITLES[measure]}, points above {other}"
             ours = compare.difference(*pair).times(100)
-            checks.add(item, model, quantity, ours, printed=printed, **boundary)
+            checks.add(item, model, quantity, ours, **boundary)
 
 
 # %%
@@ -518,7 +542,10 @@ for model, other in (("Pure KD", "Truncate & Finetune"), ("Head Prune +KD", "Hea
     check("3.1-a", model, other, LOYAL[1], above=0)
     if model != "Pure KD":
         check("5-a", model, other, ACCURACY, *LOYAL, above=0)
-check("4.3-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1)
+# A teacher that keeps more than 90 % leaves no room for ten points more.
+room = {"told": arms["mnli", "Teacher", ATTACK].values.mean() < 0.9} if "mnli" in p.tasks else {}
+check("4.3-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1, **room)
+check(f"4.3-a{report.OURS}", INTEGER, "Teacher", ATTACK, above=10, **room)
 check("4.3-b", "Head Prune", "Teacher", ATTACK, above=0, printed=1.0)
 check("4.3-b", "Q8-PTQ", "Head Prune", ATTACK, above=0, printed=31.1)
 for model, printed in (("Q8-PTQ +Finetune", -1.0), ("Head Prune +Finetune", -0.9)):
@@ -544,7 +571,7 @@ for measure in (*LOYAL, ATTACK):
         checks.add("4.3-g", " and ".join(pretrained), quantity, apart, within=1)
 
 # %%
-fastest = f"seconds {max(p.speed_batches)}"
+fastest = f"cpu seconds {max(p.speed_batches)}"  # where both compute
 for model in ("Head Prune +KD", "Theseus +KD"):
     quantised = f"{model}+PTQ"
     check("5-b", quantised, model, ATTACK, above=0)
@@ -556,7 +583,22 @@ for model in ("Head Prune +KD", "Theseus +KD"):
     if None not in pair:
         checks.add("5-b", quantised, f"speed-up, above that of {model}", compare.speedup(*pair), above=0)
         checks.add("5-d", quantised, "speed-up over the teacher", compare.speedup(pair[0]), above=1)
-check("6-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1)
+check("6-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1, **room)
+check(f"5-c{report.OURS}", "Q8-PTQ +KD", "Q8-PTQ", ACCURACY, above=0)
+check(f"5-c{report.OURS}", "Q8-PTQ +KD", "Q8-PTQ", ATTACK, below=0)
+for item, model in (
+    ("4.3-a", "Q8-PTQ"),
+    ("4.3-b", "Head Prune"),
+    ("5-b", "Head Prune +KD+PTQ"),
+    ("5-b", "Theseus +KD+PTQ"),
+):
+    other = "Teacher" if item != "5-b" else model.removesuffix("+PTQ")
+    pair = [arms.get(("mnli", name, "fooled")) for name in (model, other)]
+    if None not in pair:
+        turned = compare.success_rate_difference(*pair).times(100)
+        checks.add(
+            f"{item}{report.OURS}", model, f"right answers turned, points above {other}", turned, below=0
+        )
 for measure, printed in zip(LOYAL, (1.5, 4.6), strict=True):
     check("6-a", "Pure KD", "Truncate & Finetune", measure, above=0, printed=printed)
 outputs = {"claims": checks.claims, "table_survival": checks.survival}
@@ -578,9 +620,10 @@ for item in ("Table 1", "Table 2", "Table 3"):
 #   sets, loyalty on the matched one.
 # - **Quantisation.** What the paper's PTQ is it does not say. Accuracy, loyalty and attacks are of symmetric 8 bits as in Q8BERT, simulated
 #   in floating point with fixed activation ranges; only so does a text's score not depend on the texts beside it. **Speed and size**
-#   are of true integer inference (torch's dynamic quantisation, on the CPU, activations of 7 bits on x86).
+#   are of true integer inference (torch's dynamic quantisation, on the CPU, activations of 7 bits on x86), and so is the row "Q8-PTQ, integer".
 # - **KD.** Mean over the batch (`batchmean`) times $T^2$; the paper states neither. BERT-PKD keeps its code's mean over batch and classes.
-# - **Epochs** are not stated in the paper. At micro scale all methods train for as many; `theseus_slope` is scaled to that many steps.
+# - **Epochs** are not stated in the paper. At micro scale all methods train for as many, and `theseus_slope` is scaled to that many
+#   steps; at paper scale all train for 3, but BERT-of-Theseus for 20 (its code's default) and Theseus +KD for 10, since $p$ must reach 1.
 # - **Q8-PTQ +Finetune, +KD** train the full-precision weights behind the 8-bit ones, straight-through, with ranges that go on moving.
 # - **Head Prune**: the expected sensitivity of each head per example, ranked once; a layer keeps at least one head.
 # - **Attacked texts.** Which, how many and at which threshold is not in the paper; TextFooler's own thousand MNLI pairs are the paper
@@ -590,5 +633,8 @@ for item in ("Table 1", "Table 2", "Table 3"):
 #   its synonyms.
 # - **Sentence similarity**: any encoder's mean state stands in for USE, its threshold calibrated on one-word substitutions; hypotheses
 #   shorter than 15 words are hardly checked by the released code either.
+# - **Seeds** draw the training set, the head and the order of teacher and students alike: our intervals and spreads hold new teachers
+#   too; the paper's ± may be that of students of one teacher. Q8-QAT, with the teacher's seed, begins with the teacher's head.
+# - **Size** is the bytes of all weights, one for each 8-bit one.
 # - **Speed** is measured, teacher and model in turn, on the device the table names; the paper's factors look like ratios of layers.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

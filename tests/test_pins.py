@@ -22,7 +22,7 @@ def test_every_dependency_has_a_range_and_a_pin_inside_it():
 def test_the_environment_for_conda_installs_the_same_pins():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == [f"torch=={PINS['torch']}", "-e .[pinned,test]"]
+    assert pip == [f"torch=={PINS['torch']}", "-e .[pinned,test,onnx]"]
     assert any(str(entry).startswith("python=3.1") for entry in environment["dependencies"])
 
 
@@ -33,7 +33,7 @@ def test_make_installs_the_pinned_torch_before_anything_that_needs_one():
         if line.startswith("\t") and "pip install" in line and "--upgrade" not in line
     ]
     assert f"torch=={PINS['torch']}" in lines[0]
-    assert "-e '.[pinned,test]'" in lines[1]
+    assert "-e '.[pinned,test,onnx]'" in lines[1]
 
 
 def test_torch_is_never_pinned_for_those_who_bring_their_own():

@@ -15,6 +15,7 @@ def main(arguments: list[str] | None = None) -> int:
     look.add_argument(
         "--source", default=lexica.MICRO, help="a data directory with lexica/; else the micro world"
     )
+    look.add_argument("--sentences", help="the encoder of sentence similarity: a name, directory or hub id")
     make = commands.add_parser(
         "build", help="the table of the 50 nearest neighbours from a file of word vectors"
     )
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
         if given.command == "build":
             print(lexica.build(given.vectors, given.directory))
             return 0
-        listed = doctor.resources(given.source)
+        listed = doctor.resources(given.source, given.sentences)
     except (tagging.ResourceError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from robust_lib import models
 from robust_lib.attack import lexica, tagging
 from robust_lib.micro import words
 
@@ -32,10 +33,29 @@ class Resource:
         return f"{self.name}: {self.holds}\n    {self.file}  sha256 {lexica.sha256(self.file)[:12]}"
 
 
-def resources(source: str) -> list[Resource]:
-    """The resources for a source: "micro" or a data directory."""
+def resources(source: str, sentences: str | None = None) -> list[Resource]:
+    """The resources for a source, "micro" or a data directory, and for an encoder of sentence similarity."""
     stop = Resource("stop words", lexica.STOP_WORDS, f"{len(lexica.stop_words())} words")
-    return [stop, *(_micro() if source == lexica.MICRO else _of_directory(source))]
+    return [stop, *(_micro() if source == lexica.MICRO else _of_directory(source)), _encoder(sentences)]
+
+
+def _encoder(name: str | None) -> Resource:
+    what = "sentence similarity"
+    if name is None:
+        remedy = (
+            "name any encoder with --sentences: a directory, a hub id, micro-base; else the check is left out"
+        )
+        return Resource(what, None, "", needed=False, remedy=remedy)
+    try:
+        place = Path(models.Encoder(name).location)
+    except models.EncoderError as error:
+        return Resource(what, None, "", remedy=str(error))
+    weights = place / "model.safetensors"
+    if not weights.is_file():
+        return Resource(
+            what, None, "", needed=False, remedy=f"{name} will be fetched from the hub when first used"
+        )
+    return Resource(what, weights, f"{weights.stat().st_size:,} bytes")
 
 
 def _micro() -> Iterator[Resource]:

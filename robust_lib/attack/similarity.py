@@ -19,7 +19,7 @@ from robust_lib import models
 from robust_lib.attack import lexica, victims
 from robust_lib.attack.engine import Oracle, Rows, Text
 
-KEPT = 100_000  # vectors remembered between victims; the oldest go first
+KEPT = 250_000  # vectors remembered between victims; the oldest go first
 
 
 @lru_cache(maxsize=4)

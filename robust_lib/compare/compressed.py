@@ -32,10 +32,11 @@ def compressed(
 
     accuracy <test bed>                on each of the task's `beds`
     label_loyalty, probability_loyalty to the teacher of the same seed, on the first bed; "chance of" each
-    after_attack, queries, calls       of `attacked`, frames by task, method and seed (`loyalties.survived`,
-                                       `attack_cost`)
-    seconds <batch size>               teacher's and own, of `timed`: columns method, batch_size, round, teacher,
-                                       seconds, by task and seed; the rounds are the items (see `speedup`)
+    right, after_attack, fooled,       of `attacked`, frames by task, method and seed: see `loyalties.right_before`,
+    queries, calls                     `survived`, `fooled`, `attack_cost`
+    seconds <batch size>               teacher's and own, of `timed`: columns method, device, batch_size, round,
+                                       teacher, seconds, by task and seed; the rounds are the items (see `speedup`)
+    cpu seconds <batch size>           the same on the CPU, for models that ran on another device too
 
     `measured` reads them. CompareError for a seed of which there is no teacher.
     """
@@ -59,7 +60,9 @@ def measured(arms: Mapping[ArmKey, Arm], key: ArmKey, *, generator: Draws = 0) -
     measure, one = key[2], arms[key]
     if measure in ("queries", "calls"):
         return loyalties.mean_queries(one, generator=generator)
-    if measure.startswith("seconds"):
+    if measure == "fooled":
+        return loyalties.success_rate(one, generator=generator)
+    if "seconds" in measure:
         return speedup(one, generator=generator)
     if measure.endswith("probability_loyalty"):
         return loyalties.mean(one, bounds=(0, 1), generator=generator)
@@ -103,7 +106,9 @@ def _attacks(attacked: Mapping[tuple[str, str, int], pd.DataFrame]) -> dict[ArmK
     arms: dict[ArmKey, Arm] = {}
     for task, method in dict.fromkeys((task, method) for task, method, _ in attacked):
         frames = {seed: frame for (*at, seed), frame in attacked.items() if at == [task, method]}
+        arms[task, method, "right"] = loyalties.right_before(task, "attacked", frames)
         arms[task, method, "after_attack"] = loyalties.survived(task, "attacked", frames)
+        arms[task, method, "fooled"] = loyalties.fooled(task, "attacked", frames)
         for cost in ("queries", "calls"):
             arms[task, method, cost] = loyalties.attack_cost(task, "attacked", frames, cost)
     return arms
@@ -112,9 +117,12 @@ def _attacks(attacked: Mapping[tuple[str, str, int], pd.DataFrame]) -> dict[ArmK
 def _times(timed: Mapping[tuple[str, int], pd.DataFrame]) -> dict[ArmKey, Arm]:
     rounds: dict[ArmKey, dict[int, pd.DataFrame]] = {}
     for (task, seed), frame in timed.items():
-        for (method, batch), one in frame.groupby(["method", "batch_size"], sort=False):
-            rows = one.set_index("round")[["teacher", "seconds"]]
-            rounds.setdefault((task, str(method), f"seconds {batch}"), {})[seed] = rows
+        for (method, batch), several in frame.groupby(["method", "batch_size"], sort=False):
+            for device, one in several.groupby("device", sort=False):  # the CPU first
+                rows = one.set_index("round")[["teacher", "seconds"]]
+                rounds.setdefault((task, str(method), f"seconds {batch}"), {})[seed] = rows
+                if device == "cpu":
+                    rounds.setdefault((task, str(method), f"cpu seconds {batch}"), {})[seed] = rows
     return {key: arm(key[0], key[2], frames) for key, frames in rounds.items()}
 
 

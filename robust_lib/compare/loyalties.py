@@ -202,6 +202,38 @@ def attack_cost(task: str, testbed: str, attacked: Predictions, cost: Cost = "qu
     return arm(task, testbed, rows)
 
 
+def right_before(task: str, testbed: str, attacked: Predictions) -> Arm:
+    """The arm whose mean is the accuracy on the attacked texts before the attack, errors counted as wrong."""
+    statuses = _statuses(testbed, attacked)
+    return arm(task, testbed, {seed: status.isin(CORRECT).astype(int) for seed, status in statuses.items()})
+
+
+def fooled(task: str, testbed: str, attacked: Predictions) -> Arm:
+    """The arm that `success_rate` reads: that the attack succeeded, and that the example was right before it."""
+    rows = {}
+    for seed, status in _statuses(testbed, attacked).items():
+        columns = {"fooled": status == "success", "counted": status.isin(CORRECT)}
+        rows[seed] = pd.DataFrame(columns).astype(float)
+    return arm(task, testbed, rows)
+
+
+def success_rate(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
+    """Interval of the share of originally correct examples that the attack fools, from a `fooled` arm.
+
+    Unlike after-attack accuracy it does not favour the model that was more often right before.
+    """
+    return interval(_ratio, [arm], generator=generator, level=level, bounds=(0, 1))
+
+
+def success_rate_difference(
+    first: Arm, second: Arm, *, generator: Draws = 0, level: float = 0.95
+) -> Interval:
+    """Interval of first minus second in `success_rate`, paired as in `difference`."""
+    return interval(
+        lambda one, two: _ratio(one) - _ratio(two), [first, second], generator=generator, level=level
+    )
+
+
 def mean_queries(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
     """Interval of the mean number of queries for an originally correct example, from an `attack_cost` arm.
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import torch
 import transformers
 
-from robust_lib import attack, data, models, runs, train
+from robust_lib import attack, data, models, quantize, runs, train
 from robust_lib.attack import lexica, similarity, textfooler, victims
 
 
@@ -35,6 +36,7 @@ def attacked(
     calibration: Mapping[str, float] | None = None,
     max_length: int,
     precision: train.Precision = "fp32",
+    integer: bool = False,
     tokens: int = 8192,
     budget: int | None = None,
 ) -> pd.DataFrame:
@@ -42,43 +44,54 @@ def attacked(
 
     Columns: id, gold, status (success, failed, skipped, budget, error), queries in the recipe's counting, calls (texts
     the victim really scored), changed and words (how many of the attacked text's), error, the text columns as they
-    were attacked, and `rewritten`, the last version of the attacked one: the hypothesis of a pair. `tokens` is the size
-    of a batch, `budget` the most queries an example may take. Finished examples are kept at once (`runs.journal`).
+    were attacked, and `rewritten`, the last version of the attacked one: the hypothesis of a pair. `calibration` as of
+    `calibrated`. With `integer` the victim is the model after `quantize.dynamic`. `tokens` is the size of a batch,
+    `budget` the most queries an example may take. Finished examples are kept at once (`runs.journal`).
     """
     if calibration is not None:
         words = dataclasses.replace(words, threshold=calibration["threshold"])
-    names, column = models.labels(model), len(split.text) - 1
-    frame, journal = split.frame(), runs.journal()
-    texts = {
-        str(id_): tuple(map(lexica.spaced, row))
-        for id_, row in frame[list(split.text)].agg(tuple, axis=1).items()
-    }
-    golds = dict(zip(texts, frame["label"].map(names.index), strict=True))
-    waiting = {id_: text for id_, text in texts.items() if id_ not in journal.done}
-    oracles = {
-        "victim": victims.classifier(model, encoder.tokenizer(), max_length=max_length, precision=precision)
-    }
+    oracles = {"victim": _victim(model, encoder, max_length, precision, integer)}
     if words.sentences is not None:
         oracles["sentences"] = similarity.sentences(words.sentences)
-    attack.run(
-        {
-            id_: textfooler.textfooler(
-                text, golds[id_], column=column, words=words, mode=textfooler.MODES[mode]
-            )
-            for id_, text in waiting.items()
-        },
-        oracles,
-        originals=waiting,
-        tokens=tokens,
-        budget=budget,
-        finished=lambda id_, one: journal.add(id_, dataclasses.asdict(one)),
+    frame, journal, column = split.frame(), runs.journal(), len(split.text) - 1
+    originals = frame[list(split.text)].map(lexica.spaced)
+    texts = dict(zip(frame.index.map(str), originals.itertuples(index=False, name=None), strict=True))
+    golds = dict(zip(texts, frame["label"].map(models.labels(model).index), strict=True))
+    waiting = {id_: text for id_, text in texts.items() if id_ not in journal.done}
+    attacks = {
+        id_: textfooler.textfooler(text, golds[id_], column=column, words=words, mode=textfooler.MODES[mode])
+        for id_, text in waiting.items()
+    }
+
+    def keep(id_: str, one: attack.Attacked) -> None:
+        if one.status != "error":  # the next try may do better
+            journal.add(id_, dataclasses.asdict(one))
+
+    found, _ = attack.run(attacks, oracles, originals=waiting, tokens=tokens, budget=budget, finished=keep)
+    done = journal.done | {id_: dataclasses.asdict(one) for id_, one in found.items()}
+    rows = pd.DataFrame([done[id_] for id_ in texts], index=frame.index)
+    rows = rows.assign(
+        **originals,
+        rewritten=rows["text"].str[column],
+        words=originals.iloc[:, column].str.count(" ") + 1,
+        gold=frame["label"],
     )
-    rows = pd.DataFrame([journal.done[id_] for id_ in texts])
-    originals = pd.DataFrame(list(texts.values()), columns=list(split.text))
-    rewritten = rows.pop("text").str[column]
-    head = pd.DataFrame({"id": frame.index, "gold": frame["label"].to_numpy()})
-    length = originals[split.text[column]].str.count(" ").add(1).rename("words")
-    return pd.concat([head, rows, length, originals, rewritten.rename("rewritten")], axis=1)
+    return rows.drop(columns="text").reset_index(names="id")
+
+
+def _victim(
+    model: transformers.PreTrainedModel,
+    encoder: models.Encoder,
+    max_length: int,
+    precision: train.Precision,
+    integer: bool,
+) -> attack.Oracle:
+    """The model as a victim; in 8-bit integers on the CPU text by text, as torch takes one range for a batch."""
+    tokenizer = encoder.tokenizer()
+    if not integer:
+        return victims.classifier(model, tokenizer, max_length=max_length, precision=precision)
+    small, cpu = quantize.dynamic(model), torch.device("cpu")
+    return victims.classifier(small, tokenizer, max_length=max_length, rows=1, device=cpu)
 
 
 def transferred(

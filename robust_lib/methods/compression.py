@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,6 +75,12 @@ def theseus(
     if encoder.layers is None:
         raise ValueError(
             f"theseus: {encoder.name} has no `layers`: it says how many layers the successor has"
+        )
+    steps = recipe.epochs * math.ceil(len(split.frame()) / recipe.batch_size)
+    if (last := replace.linear(steps, slope=slope, base=base)) < 1:
+        raise ValueError(
+            f"theseus: after all {steps} steps a layer stands for its module with probability {last:.2g}, not 1; "
+            f"raise the slope (now {slope}), the base (now {base}) or the epochs"
         )
     replace.theseus(start, encoder.layers, generator=torch.Generator().manual_seed(seed))
 

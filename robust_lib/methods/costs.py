@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import itertools
 import time
 from collections.abc import Mapping, Sequence
@@ -11,6 +10,7 @@ import pandas as pd
 import torch
 import transformers
 from accelerate import Accelerator
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from robust_lib import data, heads, masks, models, quantize, runs, train
@@ -52,7 +52,8 @@ def footprint(
     plain = quantize.unwrapped(model) if quantize.simulated(model) else model
     small = quantize.dynamic(plain) if quantize.simulated(model) else model
     tokens = round(data.tokenised(split, encoder.tokenizer(), max_length).lengths.mean())
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+    # The counter does not see the CPU's fused attention.
+    with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         plain(input_ids=torch.ones(1, tokens, dtype=torch.int64))
     return {
         "layers": len(models.layer_stack(plain)[1]),
@@ -72,56 +73,56 @@ def timed(
     batch_sizes: Sequence[int],
     rounds: int,
 ) -> pd.DataFrame:
-    """Seconds for the examples of a split, each compressed model right after the teacher in every round.
+    """Seconds for the examples of a split, each compressed model beside the teacher in every round, who first by turns.
 
-    Columns: method, device, batch_size, round, teacher, seconds (two times). Quantised models compute in 8-bit integers
-    on the CPU (`quantize.dynamic`) and so does their teacher there in fp32; the others run where models are trained.
-    `encoders` by method, of the teacher under "Teacher". A first round, which warms up, is not in the table.
+    Columns: method, device, threads (of the CPU), batch_size, round, teacher, seconds (two times). All are timed on
+    the CPU, quantised models in 8-bit integers (`quantize.dynamic`), and where models are trained if that is another
+    device, the quantised ones not. `encoders` by method, of the teacher under "Teacher". A first round, which warms
+    up, is not in the table.
     """
-    cpu, own = torch.device("cpu"), Accelerator().device
-    places = {name: cpu if quantize.simulated(model) else own for name, model in compressed.items()}
-    ready = {
-        name: quantize.dynamic(quantize.unwrapped(model)) if quantize.simulated(model) else model.to(own)
-        for name, model in compressed.items()
-    }
-    teachers = {place: copy.deepcopy(teacher).to(place) for place in {cpu, own}}
     rows = []
-    for turn, batch_size, name in itertools.product(range(rounds + 1), batch_sizes, ready):
-        place = places[name]
-        pair = (("Teacher", teachers[place]), (name, ready[name]))
-        texts = {
-            one: [
-                {key: batch[key].to(place) for key in train.INPUTS if key in batch}
-                for batch in data.batches(
-                    data.tokenised(split, encoders[one].tokenizer(), max_length), batch_size
-                )
-            ]
-            for one, _ in pair
+    for place in dict.fromkeys((torch.device("cpu"), Accelerator().device)):
+        on_cpu = place.type == "cpu"
+        ready = {
+            name: quantize.dynamic(quantize.unwrapped(model))
+            if quantize.simulated(model)
+            else torch.nn.Module.to(model, place)
+            for name, model in compressed.items()
+            if on_cpu or not quantize.simulated(model)
         }
-        times = [_seconds(model, texts[one], place) for one, model in pair]
-        if turn:
-            rows.append(
-                (
-                    name,
-                    str(torch.cuda.get_device_name()) if place.type == "cuda" else "cpu",
-                    batch_size,
-                    turn,
-                    *times,
+        known = ready | {"Teacher": torch.nn.Module.to(teacher, place)}
+        device = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+        texts = {
+            (name, size): _inputs(encoders[name], split, max_length, size, place)
+            for name, size in itertools.product(known, batch_sizes)
+        }
+        for turn, size, name in itertools.product(range(rounds + 1), batch_sizes, ready):
+            order = ("Teacher", name) if turn % 2 else (name, "Teacher")
+            times = {one: _seconds(known[one], texts[one, size]) for one in order}
+            if turn:
+                rows.append(
+                    (name, device, torch.get_num_threads(), size, turn, times["Teacher"], times[name])
                 )
-            )
-    return pd.DataFrame(rows, columns=["method", "device", "batch_size", "round", "teacher", "seconds"])
+    columns = ["method", "device", "threads", "batch_size", "round", "teacher", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
 
 
-def _seconds(
-    model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]], device: torch.device
-) -> float:
+def _inputs(
+    encoder: models.Encoder, split: data.Split, max_length: int, batch_size: int, place: torch.device
+) -> list[dict[str, torch.Tensor]]:
+    """The split's batches as the encoder reads them, where the model is."""
+    encoded = data.tokenised(split, encoder.tokenizer(), max_length)
+    batches = data.batches(encoded, batch_size)
+    return [{name: batch[name].to(place) for name in train.INPUTS if name in batch} for batch in batches]
+
+
+def _seconds(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]]) -> float:
     """Time of the forward passes, until the device has done them."""
     started = time.perf_counter()
     with torch.inference_mode():
         for batch in batches:
-            model(**batch)
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+            last = model(**batch).logits
+        last.cpu()  # waits for the device
     return time.perf_counter() - started
 
 

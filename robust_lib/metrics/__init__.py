@@ -33,7 +33,7 @@ class MetricError(ValueError):
 
 
 def directory(name: str) -> Path:
-    """Folder of the `evaluate` metric called `name`: accuracy, f1 or relative_bias; for `evaluate.load`."""
+    """Folder of the `evaluate` metric called `name`, for `evaluate.load`: accuracy, f1, label_loyalty, ..."""
     path = Path(__file__).parent / name
     if not (path / f"{name}.py").is_file():
         raise MetricError(f"no metric '{name}'; there are {', '.join(_metric_names())}")

@@ -143,8 +143,8 @@ def calibrate(model: transformers.PreTrainedModel, batches: Iterable[train.Batch
     """Set the activations' thresholds of a simulated model to the largest |x| that these batches bring.
 
     With `simulate` this is quantisation after training: no weight changes, dropout is off, what was known of the
-    activations is forgotten. The batches (of `data.batches`, training data) go where the model is; how they are cut
-    does not matter but for the rounding on the way.
+    activations is forgotten. The batches (of `data.batches`, training data) go where the model is. Padding counts as
+    any token: batches cut otherwise move a threshold by a percent or so.
     """
     places = [module for module in model.modules() if isinstance(module, Activation)]
     if not places or model.config.quantized["activations"] != "ema":

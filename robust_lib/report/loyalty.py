@@ -34,7 +34,9 @@ MEASURES = {
     "chance of label_loyalty": "Loyalty Label, chance",
     "probability_loyalty": "Loyalty Probability",
     "chance of probability_loyalty": "Loyalty Probability, chance",
+    "right": "Adversarial Attack Acc before",
     "after_attack": "Adversarial Attack Acc",
+    "fooled": "Adversarial Attack success",
     "queries": "Adversarial Attack #Query",
     "calls": "Adversarial Attack calls",
 }
@@ -46,6 +48,8 @@ OF_OURS = {
     "MNLI HANS": "percent",
     "Loyalty Label, chance": "loyalty",
     "Loyalty Probability, chance": "loyalty",
+    "Adversarial Attack Acc before": "percent",
+    "Adversarial Attack success": "percent",
     "Adversarial Attack calls": "queries",
 }
 GROUPS = {  # of methods, as the figure has them from above
@@ -53,7 +57,7 @@ GROUPS = {  # of methods, as the figure has them from above
     "truncation": ("Truncate & Finetune",),
     "KD": ("Pure KD", "BERT-PKD", "DistilBERT", "TinyBERT"),
     "replacing": ("BERT-of-Theseus", "Theseus +KD", "Theseus +KD+PTQ"),
-    "8-bit": ("Q8-PTQ", "Q8-PTQ +Finetune", "Q8-PTQ +KD", "Q8-QAT"),
+    "8-bit": ("Q8-PTQ", "Q8-PTQ, integer", "Q8-PTQ +Finetune", "Q8-PTQ +KD", "Q8-QAT"),
     "heads": ("Head Prune", "Head Prune +Finetune", "Head Prune +KD", "Head Prune +KD+PTQ"),
 }
 DRAWN = {  # the metrics of Figure 1 of paper 3, and their columns
@@ -87,7 +91,8 @@ def compression_cells(
     cells = {}
     for row, method in rows.items():
         for column, name in WEIGHTS.items():
-            cells[row, column] = compare.counted(weights[task, method][name])
+            if (task, method) in weights:
+                cells[row, column] = compare.counted(weights[task, method][name])
         for measure, column in titles.items():
             if (task, method, measure) in arms:
                 found = compare.measured(arms, (task, method, measure))

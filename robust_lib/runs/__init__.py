@@ -11,7 +11,7 @@ A unit's key is a hash of its code and arguments (`units`, `reach`); finished un
 
 from robust_lib.runs.codecs import ResultError
 from robust_lib.runs.engine import Engine, InProcess, Pool, Receipt, WorkerDied
-from robust_lib.runs.journal import Journal, journal
+from robust_lib.runs.journals import Journal, journal
 from robust_lib.runs.run import Plan, Planned, Run, commit, home, planning, start
 from robust_lib.runs.schedule import UnitsFailed, default_workers
 from robust_lib.runs.source import SourceChanged

@@ -19,7 +19,7 @@ from typing import Any
 
 import filelock
 
-from robust_lib.runs import codecs, journal, units
+from robust_lib.runs import codecs, journals, units
 from robust_lib.runs.units import Unit
 
 _META = "meta.json"
@@ -182,7 +182,7 @@ class Store:
     @contextmanager
     def journaled(self, key: str) -> Iterator[None]:
         """Where the unit's function may keep what it has finished (`runs.journal`), until its result is kept."""
-        with self._translated(), journal.opened(self.path / "journals" / f"{key}.jsonl"):
+        with self._translated(), journals.opened(self.path / "journals" / f"{key}.jsonl"):
             yield
 
     def sweep(self) -> None:
