@@ -584,6 +584,7 @@ for model in ("Head Prune +KD", "Theseus +KD"):
         checks.add("5-b", quantised, f"speed-up, above that of {model}", compare.speedup(*pair), above=0)
         checks.add("5-d", quantised, "speed-up over the teacher", compare.speedup(pair[0]), above=1)
 check("6-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1, **room)
+# %%
 check(f"5-c{report.OURS}", "Q8-PTQ +KD", "Q8-PTQ", ACCURACY, above=0)
 check(f"5-c{report.OURS}", "Q8-PTQ +KD", "Q8-PTQ", ATTACK, below=0)
 for item, model in (

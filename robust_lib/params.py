@@ -298,7 +298,9 @@ class Loyalty(FineTuning):
         description="mnli, sst2 or both"
     )
     encoder: Name = Field(description="a micro-* encoder, a name of the papers, a hub id, or a directory")
-    student_layers: Count = Field(description="first layers of the teacher that a student keeps, from 1")
+    student_layers: Annotated[int, Field(ge=2)] = Field(
+        description="first layers of the teacher that a student keeps, from 2: BERT-PKD leaves the last one out"
+    )
     distilbert: Name | None = Field(description="encoder of the row DistilBERT, or null for no such row")
     tinybert: Name | None = Field(description="encoder of the row TinyBERT, or null for no such row")
     rows: dict[Literal["mnli", "sst2"], Annotated[list[Method], AfterValidator(_distinct)]] = Field(

@@ -1,10 +1,13 @@
-"""The boundaries that notebooks 01 to 03 hold claims against are met by the numbers of the paper that makes them.
+"""The boundaries that notebooks 01, 02, 03, 05 hold claims against are met by the numbers of the papers that make them.
 
 A boundary the paper itself misses would refute it by wording. Numbers are the printed ones; their rounding is allowed.
 """
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from robust_lib import metrics, published
@@ -115,3 +118,85 @@ def test_the_papers_own_number_lies_on_the_claimed_side(
 ) -> None:
     assert low - ROUNDING <= value <= high + ROUNDING
     assert item in set(published.claims(1)["item"].str.removeprefix("claim "))
+
+
+# Table 3 has its own rows, of another task.
+LOYALTY = pd.concat([published.table(3, item) for item in ("Table 1", "Table 2")])
+LOYALTY = LOYALTY.set_index(["row", "column"])["printed"].groupby(level=[0, 1]).first()
+ACCURACY, LABEL, PROBABILITY = "MNLI m", "Loyalty Label", "Loyalty Probability"
+ATTACK, SPEED = "Adversarial Attack Acc", "Speed-up"
+
+
+def above(row: str, other: str, column: str) -> float:
+    return float(LOYALTY[row, column] - LOYALTY[other, column])
+
+
+def compressed() -> Iterator[tuple[str, str, float, float, float]]:
+    """The same of notebook 05."""
+    never = float("inf")
+    plain = {
+        "Head Prune +KD": "Head Prune +Finetune",
+        "Q8-PTQ +KD": "Q8-PTQ +Finetune",
+        "Theseus +KD": "Theseus",
+    }
+    for row, other in plain.items():
+        for column in (ACCURACY, LABEL, PROBABILITY):
+            yield "5-a", f"{row}, {column}", above(row, other, column), 0, never
+    for row, other in plain.items() | {("Pure KD", "Truncate & Finetune")}:
+        yield "3.1-a", row, above(row, other, PROBABILITY), 0, never
+    yield "4.3-a", "Q8-PTQ", above("Q8-PTQ", "Teacher", ATTACK), 10, never
+    yield "4.3-b", "Head Prune", above("Head Prune", "Teacher", ATTACK), 0, never
+    yield "4.3-b", "Q8-PTQ", above("Q8-PTQ", "Head Prune", ATTACK), 0, never
+    for row in ("Q8-PTQ +Finetune", "Head Prune +Finetune"):
+        yield "4.3-c", row, above(row, "Teacher", ATTACK), -never, 0
+    yield from distilled()
+    for row in ("Head Prune +KD", "Theseus +KD"):
+        small = f"{row}+PTQ"
+        yield "5-b", f"{row}, attack", above(small, row, ATTACK), 0, never
+        yield "5-b", f"{row}, speed", above(small, row, SPEED), 0, never
+        yield "5-c", f"{row}, accuracy", above("Q8-PTQ +KD", small, ACCURACY), 0, never
+        yield "5-c", f"{row}, loyalty", above("Q8-PTQ +KD", small, LABEL), 0, never
+        yield "5-c", f"{row}, attack", above("Q8-PTQ +KD", small, ATTACK), -never, 0
+        yield "5-d", f"{row}, attack", above(small, "Teacher", ATTACK), 0, never
+        yield "5-d", f"{row}, loyalty", above(small, "Q8-PTQ", LABEL), -1, never
+        yield "5-d", f"{row}, speed", above(small, "Teacher", SPEED), 0, never
+    yield "6-a", "Q8-PTQ", above("Q8-PTQ", "Teacher", ATTACK), 10, never
+    for column in (LABEL, PROBABILITY):
+        yield "6-a", column, above("Pure KD", "Truncate & Finetune", column), 0, never
+
+
+def distilled() -> Iterator[tuple[str, str, float, float, float]]:
+    never, pretrained = float("inf"), ("DistilBERT", "TinyBERT")
+    for row in ("Pure KD", "BERT-PKD", *pretrained):
+        for column in (LABEL, PROBABILITY):
+            yield "4.3-d", f"{row}, {column}", above(row, "Truncate & Finetune", column), 0, never
+            yield "4.3-h", f"{row}, {column}", above("BERT-of-Theseus", row, column), -never, 0
+            if row != "Pure KD":
+                yield "4.3-e", f"{row}, {column}", above(row, "Pure KD", column), -never, 0
+        if row != "Pure KD":
+            yield "4.3-e", f"{row}, accuracy", above(row, "Pure KD", ACCURACY), 0, never
+    yield "4.3-f", "accuracy", above("TinyBERT", "DistilBERT", ACCURACY), 0, never
+    for column in (LABEL, PROBABILITY):
+        yield "4.3-f", column, above("TinyBERT", "DistilBERT", column), -1, 1
+    for column in (LABEL, PROBABILITY, ATTACK):
+        apart = mean(above(row, "BERT-PKD", column) for row in pretrained)
+        yield "4.3-g", column, apart, -1, 1
+
+
+@pytest.mark.parametrize(
+    ("item", "where", "value", "low", "high"),
+    list(compressed()),
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_the_third_papers_own_number_lies_on_the_claimed_side(
+    item: str, where: str, value: float, low: float, high: float
+) -> None:
+    assert low - ROUNDING <= value <= high + ROUNDING
+
+
+def test_every_claim_of_the_third_paper_has_a_boundary_and_each_number_is_the_printed_one() -> None:
+    assert {item for item, *_ in compressed()} == set(published.claims(3)["item"].str.removeprefix("claim "))
+    source = (Path(__file__).parents[1] / "notebooks" / "05_loyalty.py").read_text(encoding="utf-8")
+    said = {float(number) for number in re.findall(r"printed=(-?[\d.]+)", source)}
+    own = {round(value, 1) for _, _, value, _, _ in compressed()}
+    assert said <= own

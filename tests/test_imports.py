@@ -44,6 +44,7 @@ def test_imports_run_one_way(file: Path) -> None:
     assert "methods" not in ours(file) or part in ABOVE
     assert not ours(file) & set(ABOVE) or part in ABOVE
     assert not any(name.split(".")[0] == "notebooks" for name in imported(file))
+    assert "attack" not in ours(file) or part in ("methods", *ABOVE)
     assert "losses" not in ours(file) or part != "train"
     assert not ours(file) or part not in ALONE
     assert not any(name.split(".")[0] == "torch" for name in imported(file)) or part not in TORCHLESS

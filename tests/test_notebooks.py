@@ -124,6 +124,14 @@ THINNED: dict[str, dict[str, Any]] = {
         "imp_sparsities": [0.6, 0.7], "imp_epochs": 5, "ood_size": 32, "ood_epochs": 1, "starts": [0.0, 0.5],
         "lengths": [1, 2],
     },
+    "05_loyalty": {
+        "rows": {
+            "mnli": ["Truncate & Finetune", "Pure KD", "Q8-PTQ", "DistilBERT", "TinyBERT", "BERT-PKD"],
+            "sst2": ["Q8-PTQ, integer"],
+        },
+        "train_size": 64, "test_size": 60, "epochs": 1, "head_sample": 32, "calibration_size": 32,
+        "attack_size": 8, "sentences": "micro-tiny", "speed_rounds": 2,
+    },
 }  # fmt: skip
 
 
@@ -147,6 +155,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "mask_learning_rate": 5e-5, "by_task": {"fever": {"mask_learning_rate": None}},
         "more_encoders": ["micro-half"],
     },
+    "05_loyalty": {
+        "tasks": ["mnli"],
+        "rows": {
+            "mnli": [
+                "BERT-of-Theseus", "Head Prune +KD", "Head Prune +KD+PTQ", "Q8-PTQ +Finetune", "Q8-PTQ +KD",
+                "Theseus +KD", "Theseus +KD+PTQ", "Teacher +Finetune",
+            ],
+        },
+        "distilbert": None, "tinybert": None, "modes": ["textattack"], "sentences": None, "attack_size": 6,
+        "speed_batches": [4], "theseus_slope": 0.5, "by_method": {"Q8-PTQ +KD": {"epochs": 2}},
+    },
 }  # fmt: skip
 
 
@@ -158,7 +177,7 @@ def test_it_runs_in_another_way_and_with_two_seeds(name: str, executed: Callable
     assert {entry["seeds"] for entry in claims} == {2}
 
 
-@pytest.mark.parametrize("paper", [1, 4])
+@pytest.mark.parametrize("paper", [1, 3, 4])
 def test_every_claim_is_asked_in_a_notebook(paper: int) -> None:
     sources = "".join(file.read_text(encoding="utf-8") for file in NOTEBOOKS)
     asked = published.claims(paper)["item"].str.removeprefix("claim ")

@@ -175,6 +175,96 @@ def test_a_task_may_differ_in_parameters_that_there_are() -> None:
     assert set(params.OF_A_TASK) <= set(params.Subnetworks.model_fields)
 
 
+LOYALTY = "05_loyalty"
+
+
+def paper_3(**changes: Any) -> dict[str, Any]:
+    return params.load(Path(__file__).parents[1] / "params" / "paper" / f"{LOYALTY}.yaml") | changes
+
+
+def test_a_method_has_its_own_values_and_else_those_of_all() -> None:
+    own = {"Pure KD": {"epochs": 5, "warmup": 0}, "BERT-PKD": {"learning_rate": 1e-5}}
+    checked = params.check(LOYALTY, paper_3(by_method=own, epochs=3, warmup=0.1, learning_rate=3e-5))
+    pure, patient, other = (checked.of(method) for method in ("Pure KD", "BERT-PKD", "Teacher"))
+    assert [one.epochs for one in (pure, patient, other)] == [5, 3, 3]
+    assert [one.learning_rate for one in (pure, patient, other)] == [3e-5, 1e-5, 3e-5]
+    assert (pure.warmup, type(pure.warmup)) == (0.0, float)
+    assert pure.recipe == checked.recipe | {"epochs": 5, "warmup": 0.0}
+    changed = {name for name, value in pure.model_dump().items() if value != checked.model_dump()[name]}
+    assert changed == {"epochs", "warmup", "by_method"}
+    assert other.model_dump() == checked.model_dump() | {"by_method": {}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"rows": {"mnli": ["Pure DK"]}}, ["rows['mnli'][0] = 'Pure DK'", "did you mean Pure KD?"]),
+        ({"rows": {"mnli": ["Teacher"]}}, ["rows['mnli'][0] = 'Teacher'", "rows beside the teacher"]),
+        ({"rows": {"mnli": ["Pure KD", "Pure KD"]}}, ["rows['mnli']", "'Pure KD' is named twice"]),
+        ({"rows": {"qqp": ["Pure KD"]}}, ["rows['qqp']", "task: rows"]),
+        ({"tasks": ["fever"]}, ["tasks[0] = 'fever'", "mnli, sst2 or both"]),
+        ({"by_method": {"Q8 PTQ": {"epochs": 2}}}, ["by_method['Q8 PTQ']", "did you mean Q8-PTQ?"]),
+        (
+            {"by_method": {"Pure KD": {"temperature": 5.0}}},
+            ["by_method['Pure KD']: 'temperature' differs by no method", "allowed: batch_size, epochs"],
+        ),
+        (
+            {"by_method": {"Pure KD": {"epoch": 2}}},
+            ["by_method['Pure KD']: 'epoch' differs by no method", "did you mean epochs?"],
+        ),
+        (
+            {"by_method": {"Pure KD": {"epochs": 0}}},
+            ["by_method['Pure KD']: epochs = 0", "greater than or equal to 1", "whole number from 1"],
+        ),
+        (
+            {"by_method": {"Pure KD": {"epochs": 0, "learning_rate": "3e-5"}}},
+            ["by_method['Pure KD']: 2 parameters", "epochs = 0", "write 2.0e-5"],
+        ),
+        ({"by_method": {"Pure KD": 3}}, ["by_method['Pure KD'] = 3", "method: {parameter: value}"]),
+        ({"by_method": {"Q8-PTQ": {"epochs": 2}}}, ["by_method['Q8-PTQ']: nothing is trained there"]),
+        (
+            {"rows": {"mnli": ["DistilBERT"]}, "distilbert": None},
+            ["rows: DistilBERT needs an encoder; distilbert is null"],
+        ),
+        (
+            {"rows": {"sst2": ["TinyBERT"]}, "tinybert": None},
+            ["rows: TinyBERT needs an encoder; tinybert is null"],
+        ),
+        ({"head_share": 1.0}, ["head_share = 1.0", "less than 1", "above 0 and below 1"]),
+        ({"head_share": 0.0}, ["head_share = 0.0", "greater than 0"]),
+        ({"student_layers": 0}, ["student_layers = 0", "from 2"]),
+        ({"temperature": 0.0}, ["temperature = 0.0", "above 0"]),
+        ({"theseus_base": 1.5}, ["theseus_base = 1.5", "from 0 to 1"]),
+        ({"q8_decay": 1.0}, ["q8_decay = 1.0", "below 1"]),
+        ({"modes": []}, ["modes = []", "at least 1 item"]),
+        ({"modes": ["author"]}, ["modes[0] = 'author'", "did you mean authors?"]),
+        ({"attack_size": 0}, ["attack_size = 0", "null for all"]),
+        ({"budget": 0}, ["budget = 0", "null for no limit"]),
+        ({"speed_batches": [1, 1]}, ["speed_batches = [1, 1]", "named twice"]),
+        ({"speed_rounds": 1}, ["speed_rounds = 1", "from 2"]),
+    ],
+)  # fmt: skip
+def test_a_refused_value_of_a_compression_study_is_named(changes: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(params.ParameterError) as caught:
+        params.check(LOYALTY, paper_3(**changes), file="x.yaml")
+    message = str(caught.value)
+    assert [part for part in ["x.yaml: ", *said] if part not in message] == []
+    assert "validation error" not in message
+
+
+def test_an_encoder_is_needed_for_its_own_row_alone() -> None:
+    changes = {"rows": {"mnli": ["Pure KD"], "sst2": []}, "distilbert": None, "tinybert": None}
+    assert params.check(LOYALTY, paper_3(**changes)).rows == changes["rows"]
+
+
+def test_every_method_that_trains_may_have_values_of_its_own_in_parameters_that_there_are() -> None:
+    assert set(params.OF_A_METHOD) <= set(params.Loyalty.model_fields)
+    own = {method: {"epochs": 2} for method in params.METHODS if method not in params.UNTRAINED}
+    checked = params.check(LOYALTY, paper_3(by_method=own, epochs=3))
+    assert {checked.of(method).epochs for method in own} == {2}
+    assert set(params.UNTRAINED) < set(params.METHODS)
+
+
 def _refused(parameters: dict[Any, Any]) -> str:
     with pytest.raises(params.ParameterError) as caught:
         params.check(STUDY, parameters, file="params/colab/x.yaml")
@@ -328,3 +418,9 @@ def test_only_the_papers_own_values_are_as_published() -> None:
     assert params.as_published(name, params.check(name, free))
     for changed in ({"encoder": "BERT-tiny"}, {"train_size": 500}, {"epochs": 1}, {"scale": "colab"}):
         assert not params.as_published(name, params.check(name, paper | changed))
+
+
+def test_where_the_words_lie_is_free_and_which_reading_attacks_is_not() -> None:
+    assert params.as_published(LOYALTY, params.check(LOYALTY, paper_3(words="elsewhere", source="here")))
+    for changed in ({"modes": ["textattack"]}, {"sentences": None}, {"attack_size": 500}):
+        assert not params.as_published(LOYALTY, params.check(LOYALTY, paper_3(**changed)))

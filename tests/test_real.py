@@ -1,4 +1,4 @@
-"""Notebook 01 on real MNLI and HANS with a real pretrained encoder, small: ROBUST_DATA and ROBUST_ENCODER name them."""
+"""Notebooks on real MNLI and HANS with a real pretrained encoder, small: ROBUST_DATA and ROBUST_ENCODER name them."""
 
 import json
 import os
@@ -100,3 +100,43 @@ def test_subnetworks_of_real_models_with_hans_as_training_data(executed: Callabl
     entries = json.loads((folder / "scorecard.json").read_text())
     assert {entry["paper"] for entry in entries} == {4}
     assert {entry["verdict"] for entry in entries} == {"cannot be told"}
+
+
+def test_compressed_models_are_attacked_on_the_published_texts(executed: Callable[..., Path]) -> None:
+    folder = executed(
+        "05_loyalty",
+        **SMALL | {"train_size": 64, "test_size": 24},
+        student_layers=2,
+        distilbert=None,
+        tinybert=None,
+        theseus_slope=0.5,
+        rows={
+            "mnli": ["Truncate & Finetune", "Pure KD", "Q8-PTQ", "Head Prune", "BERT-PKD", "BERT-of-Theseus"]
+        },
+        head_sample=16,
+        calibration_size=16,
+        attack_paths={"mnli": "attack_sets/mnli_matched"},
+        attack_size=3,
+        modes=["authors"],
+        words=HERE[0],
+        sentences=HERE[1],
+        speed_batches=[1],
+        speed_rounds=2,
+    )
+    tables = folder / "05_loyalty"
+    rows = pd.read_csv(tables / "table_1.csv").set_index(["row", "column"])
+    ours = rows["ours"].dropna()
+    assert ours["Teacher", "Loyalty Label"] == ours["Teacher", "Loyalty Probability"] == 100
+    assert (ours["Teacher", "# Layer"], ours["Pure KD", "# Layer"]) == (6, 2)
+    assert rows.loc[("Pure KD", "MNLI m"), "n"] == 24
+    for row in ("Truncate & Finetune", "Q8-PTQ", "BERT-of-Theseus"):
+        assert 0 <= ours[row, "Loyalty Label"] <= 100
+        assert 0 <= ours[row, "Adversarial Attack Acc"] <= 100
+    ended = pd.read_csv(tables / "table_attacks.csv")
+    assert (ended["n"] == 3).all()
+    assert (ended["error"] == 0).all()
+    likeness = pd.read_csv(tables / "table_likeness.csv")
+    assert likeness.loc[0, "accepted"] + likeness.loc[0, "refused"] >= 1
+    entries = json.loads((folder / "scorecard.json").read_text())
+    assert {entry["paper"] for entry in entries} == {3}
+    assert "reproduced" not in {entry["verdict"] for entry in entries}

@@ -25,6 +25,7 @@ Measure = Literal[
 ]
 Cost = Literal["queries", "calls"]
 
+CHANGES: tuple[Measure, ...] = ("lost", "won", "swapped", "kl_forward", "kl_reverse")
 SHARES = ("label_loyalty", "lost", "won", "swapped")  # 0 or 1 for each item
 STATUSES = ("success", "failed", "budget", "skipped", "error")
 SURVIVED = ("failed", "budget")
@@ -157,11 +158,15 @@ def changes(task: str, testbed: str, students: Predictions, teachers: Prediction
     Columns: measure, value, low, high, chance, n, seeds. Measures: lost, won, swapped; kl_forward and kl_reverse in
     bits; exit agreement (`exit_agreement`); the student's calibration error (`calibration_error`).
     """
+    taught = _taught(testbed, students, teachers)
+    own = _changed(students, taught)
+    levels = pd.concat(
+        pd.concat(_changed(shuffled, taught)).mean() for shuffled in _shuffled(students, SHUFFLES)
+    )
     found: dict[str, tuple[Interval, float]] = {}
-    for measure in ("lost", "won", "swapped", "kl_forward", "kl_reverse"):
-        own = loyalty(task, testbed, students, teachers, measure)
-        unrelated = chance(task, testbed, students, teachers, measure)
-        found[measure] = _measured(own, measure, generator=0, level=0.95), float(unrelated.values.mean())
+    for measure in CHANGES:
+        one = arm(task, testbed, {seed: frame[measure] for seed, frame in own.items()})
+        found[measure] = _measured(one, measure, generator=0, level=0.95), float(levels[measure].mean())
     exits = exit_agreement(task, testbed, students, teachers)
     found["exit agreement"] = exits, exit_chance(testbed, students, teachers)
     found["calibration error"] = calibration_error(calibration(task, testbed, students)), np.nan
@@ -268,6 +273,15 @@ def _outcomes(
         raise CompareError(f"measure is {measure!r}; there are {', '.join(get_args(Measure))}")
     taught = _taught(testbed, students, teachers)
     return {seed: _of(student, taught[seed], measure) for seed, student in students.items()}
+
+
+def _changed(students: Predictions, taught: Predictions) -> dict[int, pd.DataFrame]:
+    """All of CHANGES, per example."""
+    several = of_pair.flips, of_pair.divergence
+    return {
+        seed: pd.concat([measure(frame, taught[seed]) for measure in several], axis=1)
+        for seed, frame in students.items()
+    }
 
 
 def _of(student: pd.DataFrame, teacher: pd.DataFrame, measure: Measure) -> "pd.Series[Any]":
