@@ -740,13 +740,23 @@ def test_two_equal_models_differ_by_exactly_nothing(generator: np.random.Generat
     assert (ours.value, ours.low, ours.high) == (0, 0, 0)
 
 
+def test_two_models_right_on_the_same_items_may_differ_on_others(generator: np.random.Generator) -> None:
+    right = generator.random((2, 30)) < 0.5
+    ours = compare.difference(arm(right), arm(right), generator=generator)
+    unseen = stats.binomtest(0, 30).proportion_ci().high
+    assert (ours.value, ours.low, ours.high) == pytest.approx((0, -unseen, unseen))
+
+
 def test_items_are_matched_by_id_not_by_position(generator: np.random.Generator) -> None:
     right = pd.Series(generator.random(40) < 0.5, index=[f"q{i}" for i in range(40)], dtype=float)
     shuffled = right.sample(frac=1, random_state=1)
     seeds = compare.arm("t", "b", {0: right, 1: shuffled})
     np.testing.assert_array_equal(seeds.values[0], seeds.values[1])
     one, two = (compare.arm("t", "b", {0: x}) for x in (right, shuffled))
-    assert compare.difference(one, two, generator=generator).high == 0
+    moved = compare.arm("t", "b", {0: pd.Series(right.to_numpy()[::-1], index=right.index)})
+    unseen = compare.difference(one, two, generator=generator).high
+    assert unseen == pytest.approx(stats.binomtest(0, 40).proportion_ci().high)
+    assert compare.difference(one, moved, generator=generator).high > unseen
 
 
 def test_input_without_an_interval_is_named(generator: np.random.Generator) -> None:
