@@ -1,0 +1,106 @@
+"""TextAttack as an oracle of `robust_lib.attack`, and the small real victim that both attack.
+
+TextAttack lives in an environment of its own (`make peers`), so it is reached through a process: a specification
+goes in as JSON and outcomes come back, as `textattack_peer.py` says.
+"""
+
+import json
+import os
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from robust_lib import attack, data, models, train
+from robust_lib.attack import lexica, textfooler, victims
+from robust_lib.attack.lexica import Words
+from robust_lib.methods import training
+
+HERE = Path(__file__).parent
+PYTHON = HERE / ".venv" / "bin" / "python"
+CACHE = HERE / ".venv" / "textattack"
+COLUMNS = {1: ["text"], 2: ["premise", "hypothesis"]}  # TextAttack's recipe protects "premise"
+ROWS = 8  # of a forward pass: on a CPU they cost as little per text as 16, and few attacks leave fewer empty
+MISSING = "TextAttack is not installed: `make peers` does"
+PAIRS, RECIPE = 512, train.Recipe(epochs=3, learning_rate=2e-4, batch_size=32, max_length=64)
+
+
+def victim(folder: Path, *, source: str, encoder: str, layers: int | None = None, seed: int = 0) -> Path:
+    """A directory with the encoder and its tokenizer, fine-tuned on a few hundred pairs of MNLI."""
+    start = models.Encoder(encoder, layers=layers)
+    split = data.Split("mnli", "mnli/train_subset", source, PAIRS, seed)
+    training.finetuned(encoder=start, split=split, recipe=RECIPE, seed=seed).save_pretrained(folder)
+    start.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def examples(folder: Path, source: str) -> tuple[list[attack.Text], list[int]]:
+    """The pairs of the published attack set on MNLI and the indices of their classes for the victim of `folder`."""
+    classes = transformers.AutoConfig.from_pretrained(folder).label2id
+    frame = data.Split("mnli", "attack_sets/mnli_matched", source).frame()
+    texts: list[attack.Text] = list(zip(frame["premise"], frame["hypothesis"], strict=True))
+    return texts, [classes[label] for label in frame["label"]]
+
+
+def oracle(folder: Path, max_length: int) -> attack.Oracle:
+    """The victim of `folder`, on the CPU, where TextAttack is too."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
+    tokenizer = models.Encoder(str(folder)).tokenizer()
+    device = torch.device("cpu")
+    return victims.classifier(model, tokenizer, max_length=max_length, rows=ROWS, device=device)
+
+
+def ours(
+    victim: attack.Oracle, texts: Sequence[attack.Text], gold: Sequence[int], *, source: str
+) -> list[attack.Attacked]:
+    """What becomes of the last column of each text in `textattack` mode, without a sentence encoder."""
+    words, mode = Words(source), textfooler.MODES["textattack"]
+    attacks = {
+        place: textfooler.textfooler(text, right, column=len(text) - 1, words=words, mode=mode)
+        for place, (text, right) in enumerate(zip(texts, gold, strict=True))
+    }
+    return list(attack.run(attacks, {"victim": victim}, originals=dict(enumerate(texts)))[0].values())
+
+
+def theirs(
+    folder: Path,
+    texts: Sequence[attack.Text],
+    gold: Sequence[int],
+    *,
+    source: str,
+    max_length: int | None,
+) -> dict[str, Any]:
+    """The result of TextAttack on the same, as `textattack_peer.py` describes it."""
+    words, mode = Words(source), textfooler.MODES["textattack"]
+    known = json.loads((Path(source) / lexica.LIST).read_text(encoding="utf-8"))
+    spec = {
+        "model": str(folder),
+        "max_length": max_length,
+        "columns": COLUMNS[len(texts[0])],
+        "texts": texts,
+        "gold": gold,
+        "neighbours": {word: words.neighbours(word, cosine=mode.cosine) for word in known},
+    }
+    CACHE.mkdir(exist_ok=True)
+    (CACHE / "post_install_check_3").touch()  # or TextAttack would download lexica on its first import
+    surroundings = {
+        "NLTK_DATA": str(Path(source).resolve() / "lexica" / "nltk_data"),
+        "TA_CACHE_DIR": str(CACHE),
+        "FLAIR_CACHE_ROOT": str(CACHE),
+        "HF_HUB_OFFLINE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    with tempfile.TemporaryDirectory() as exchange:
+        given, result = Path(exchange) / "spec.json", Path(exchange) / "result.json"
+        given.write_text(json.dumps(spec))
+        command = [str(PYTHON), str(HERE / "textattack_peer.py"), str(given), str(result)]
+        environment = os.environ | surroundings
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{HERE / 'textattack_peer.py'}: {done.stderr[-2000:]}")
+        outcome: dict[str, Any] = json.loads(result.read_text())
+    return outcome
