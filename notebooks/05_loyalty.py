@@ -18,14 +18,15 @@
 # Paper 3, *Beyond Preserved Accuracy: Evaluating Loyalty and Robustness of BERT Compression*. Rebuilds **Tables 1, 2 and 3** (Figure 1 is
 # a diagram of the three metrics; ours draws them), and judges the claims of sections 3.1, 4.3, 5 and 6.
 #
-# The claim in one sentence: *among models of equal accuracy, those distilled stay loyal to their teacher, and quantising after training
-# makes a model far harder to attack.*
+# The claim in one sentence: *distillation keeps a compressed model loyal to its teacher, and quantising after training makes it
+# drastically more robust to attacks.*
 #
 # Two trainings of one model also differ: **the teacher trained again with another seed** is the control that says how much
 # disloyalty belongs to compression, and beside every loyalty stands what two models of these accuracies would reach that know
 # nothing of each other.
 #
-# Micro scale: MEASURED. Colab and paper scale are not measured: `make plan`.
+# Micro scale: @TIME@ with one seed on two cores, after 01 to 03, whose teacher it shares; part of it on real MNLI and SST-2,
+# small, in README. Colab and paper scale are not measured: `make plan`.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/05_loyalty.ipynb)
 
@@ -62,7 +63,7 @@ pkd_alpha = 0.7
 pkd_beta = 500.0
 theseus_slope = 0.003  # k, per step: all modules are replaced from step 167 of 314
 theseus_base = 0.5  # b
-head_share = 0.4444  # of the attention heads removed: 64 of 144
+head_share = 0.4444  # of the attention heads removed: 64 of BERT-base's 144, 7 of 16 here
 head_sample = 1000  # training examples that rank the heads; None for all
 calibration_size = 512  # training examples that set the 8-bit ranges and the similarity threshold
 q8_decay = 0.99  # of the moving ranges in training; 0.9999 moves over ten thousand steps
@@ -146,7 +147,11 @@ for (task, seed), split in splits.items():
 # - **BERT-PKD**: labels, predictions and the [CLS] states of every second layer. **BERT-of-Theseus**: layers drawn to stand for two of
 #   the teacher's, with a probability that rises from $b$ by $k$ a step.
 #
-# The last two rows are ours: the teacher trained with another seed, and trained on.
+# - **DistilBERT, TinyBERT**: those pretrained encoders, fine-tuned on the labels.
+# - **Teacher, another seed** and **Teacher +Finetune** are ours: the teacher with another head and another order of the same training set, and
+#   the teacher trained on for as many steps as a student.
+#
+# $\\alpha$ is the share of the distillation in the loss, the rest is cross entropy.
 
 
 # %% tags=["units"]
@@ -197,7 +202,8 @@ for task, seed in splits:
 #
 # With KD the loss on the labels becomes the distillation loss. "+PTQ" quantises what has been trained; "Q8-PTQ +Finetune" and
 # "+KD" train what has been quantised, under the same 8-bit arithmetic. A row of ours is the teacher in true integer arithmetic,
-# torch's dynamic quantisation, which takes one range of activations for all texts of a batch: it is attacked one text at a time.
+# torch's dynamic quantisation. It takes one range of activations for all texts of a batch, so a score depends on the texts beside it: the row is
+# attacked one text at a time, its accuracy and loyalty are those of batches of 128.
 
 # %% tags=["units"]
 for task, seed in splits:
@@ -221,17 +227,19 @@ trained |= {
     if name != INTEGER
 }
 integer = {
-    (task, INTEGER, 0.0, seed): model for (task, seed), model in teachers.items() if INTEGER in p.rows[task]
+    (task, INTEGER, 0.0, seed): model
+    for (task, seed), model in teachers.items()
+    if INTEGER in p.rows.get(task, ())
 }
 
 # %% [markdown]
 # ## Predictions and attacks
 #
-# Loyalty needs no labels: it is measured on the development sets and, for inference, on HANS. The attack is TextFooler, on one
-# set of texts for all models; a pair is attacked in its hypothesis. Neighbours, parts of speech and sentence vectors know nothing of
-# the victim, so what one attack has worked out the next finds done. How alike two sentences must be depends on the encoder that reads
-# them: the least cosine is the one that best tells a synonym in a word's place from a random word there. In the reading of the first of `modes` every model is
-# attacked, in the others the teacher and Q8-PTQ.
+# Loyalty is measured on the first development set, by slices on HANS too. The attack is TextFooler, on one set of texts for all
+# models; a pair is attacked in its hypothesis. Neighbours, parts of speech and sentence vectors do not depend on the victim: they
+# are computed once. How alike two sentences must be depends on the encoder that reads them: we take the cosine that best
+# separates synonyms in a word's place from random words there. The first of `modes`, the readings of TextFooler, attacks every
+# model, the others the teacher and Q8-PTQ.
 
 # %% tags=["units"]
 beds = {task: [bed.path for bed in data.TASKS[task].testbeds] for task in p.tasks}
@@ -283,7 +291,8 @@ for task, seed in splits:
         for name, model in models_here.items():
             weight = dict(model=model, encoder=encoders[name])
             footprints[task, name] = runs.unit(methods.footprint, **weight, **texts)
-f"{len(units)} sets of predictions, {len(attacks)} of attacks, {len(runs.closure(units.values()))} units with all they need"
+every = [*units.values(), *attacks.values(), *transfers.values(), *footprints.values(), *speeds.values()]
+f"{len(units)} sets of predictions, {len(attacks)} of attacks, {len(runs.closure(every))} units with all they need"
 
 # %% [markdown]
 # ## Run
@@ -303,8 +312,10 @@ speeds = {key: run.collect(unit) for key, unit in speeds.items()}  # one after t
 # example's two distributions (equations 3 and 4), with the logarithm to base 2, the one whose range is the stated [0, 1];
 # then the mean (with natural logarithms $1 - L_p$ is 0.833 of that; which the paper printed is not known). After-attack accuracy counts, of all attacked texts, those that the model gets right and keeps right;
 # queries are counted per originally correct text, successes and failures alike, `calls` without repetitions. After-attack accuracy
-# favours who was right more often before; `success`, the share of right answers that the attack turns, does not. First, how every
-# attack ended, and what the threshold of similarity accepts and refuses.
+# favours who was right more often before; `fooled`, the share of right answers that the attack turns, does not. A word of the micro
+# world has few synonyms, so its attack is weak: compare rows there, not levels with the paper's.
+#
+# First, how every attack ended, and what the least cosine accepts and refuses on one-word substitutions.
 
 # %%
 mode = p.modes[0]
@@ -320,13 +331,18 @@ look = dict(
     setting=f"encoder {p.encoder.rpartition('/')[2]}, source {p.source.rpartition('/')[2]}, attacked {p.attack_size or 'all'} texts as "
     f"`{mode}`, neighbours {p.words.rpartition('/')[2]}, speed in batches of {max(p.speed_batches)} on {devices}",
 )  # fmt: skip
+
+# %%
 ended = {key: compare.attack_counts({key[2]: frame}) for key, frame in ours.items()}
 ended = pd.concat(frame.assign(task=task, method=name) for (task, name, _), frame in ended.items())
 seconds = pd.concat(frame.assign(task=task, seed=seed) for (task, seed), frame in speeds.items())
 outputs = {
     "table_attacks": ended,
     "table_seconds": seconds.round(6),
-    "table_likeness": pd.DataFrame(likeness).T.reset_index(names="task"),
+    "table_likeness": pd.DataFrame(likeness)
+    .T.round(3)
+    .reset_index(names="task")
+    .rename(columns={"accepted": "synonyms accepted", "refused": "random words refused"}),
 }
 report.save(run.directory, outputs, about=run.record)
 display(outputs["table_likeness"])
@@ -412,10 +428,10 @@ for task in p.tasks:
 # %% [markdown]
 # ## What the two numbers do not say
 #
-# Of equal accuracies: what was right and went wrong (`lost`), what was wrong and came right (`won`); both divergences in bits; the
-# calibration error of the teacher and of the student; and whether a cascade that stops early where the student is sure would
-# stop where the teacher would (rank correlation of their confidences). `chance` is the level of an unrelated model of the
-# student's accuracy and confidence.
+# Two models of equal accuracy may disagree all the same: `lost`, what the teacher had right and the student has wrong; `won`, the other way
+# round; `swapped`, one wrong label for another. `kl_forward` is KL(teacher $\\|$ student), which distillation minimises, `kl_reverse` the other,
+# both in bits. `exit agreement` is the rank correlation of the two confidences: would a cascade that stops where the student is sure stop
+# where the teacher would? `calibration error` is the model's own. Behind each value stands that of an unrelated model of the same accuracy.
 
 # %%
 changes = []
@@ -425,14 +441,16 @@ for task, name in [(at, name) for at in p.tasks for name in names[at]]:
     changes.append(found.assign(task=task, method=name))
 changes = pd.concat(changes, ignore_index=True)
 report.save(run.directory, {"table_changes": changes.round(4)}, about=run.record)
-changes.pivot(index=["task", "method"], columns="measure", values=["value", "chance"]).swaplevel(
-    axis=1
-).sort_index(axis=1).dropna(axis=1, how="all").round(3)
+for task, rows in changes.groupby("task", sort=False):
+    told = rows["value"].map("{:.3f}".format) + rows["chance"].map(
+        lambda x: "" if pd.isna(x) else f" ({x:.3f})"
+    )
+    display(rows.assign(told=told).pivot(index="method", columns="measure", values="told").loc[names[task]])
 
 # %% [markdown]
 # ## Where loyalty is lost
 #
-# By gold label, by length of the text, by difficulty (a hypothesis-only classifier is wrong on it), and by HANS's heuristic.
+# Label loyalty in percent, in brackets that of an unrelated model of the same accuracy: by gold label, by length of the text in words, by difficulty (a hypothesis-only classifier is wrong on it), and by HANS's heuristic.
 
 # %%
 slices = []
@@ -444,16 +462,17 @@ for (task, bed, name), students in frames.items():
         slices.append(parts.assign(task=task, testbed=bed, method=name))
 slices = pd.concat(slices, ignore_index=True)
 report.save(run.directory, {"table_slices": slices.round(4)}, about=run.record)
-slices.pivot_table(
-    index=["task", "testbed", "slice", "part"], columns="method", values="value", sort=False
-).mul(100).round(1)
+for _, rows in slices.groupby("testbed", sort=False):
+    told = rows["value"].mul(100).map("{:.1f}".format) + rows["chance"].mul(100).map(" ({:.1f})".format)
+    display(rows.assign(told=told).pivot(index="method", columns=["slice", "part"], values="told"))
 
 # %% [markdown]
 # ## Which TextFooler?
 #
-# The paper says "TextFooler" and no more. The released code, TextAttack's recipe and the algorithm as printed differ in all of these
-# points, and in what they call a query: the same models under each of them. The least similarities are those published for their
-# sentence encoder; ours has the calibrated one above in all three (but the 0.1 of the released code for texts below 15 words).
+# The paper says "TextFooler" and no more. The released code, TextAttack's recipe and the algorithm as printed each differ from another in
+# these points, and in what they call a query. The least similarities are those for their own sentence encoder; ours puts the calibrated
+# cosine in their place. Texts below 15 words are hardly checked by the released code (0.1) and not at all by TextAttack's: no attacked
+# text of the micro world is longer, so there the cosine decides in `paper` alone. Then the same models under each reading.
 
 # %%
 readings = {}
@@ -468,8 +487,9 @@ for task, name, how in dict.fromkeys(key[:3] for key in attacked):
 readings = compare.frame(readings, ["task", "method", "mode", "measure"])
 outputs = {"table_modes": textfooler.modes_table().reset_index(), "table_readings": readings.round(4)}
 report.save(run.directory, outputs, about=run.record)
-display(textfooler.modes_table())
-readings.round(3)
+with pd.option_context("display.max_colwidth", None):
+    display(textfooler.modes_table())
+readings.pivot(index=["task", "method", "mode"], columns="measure", values="value").round(3)
 
 # %% [markdown]
 # ## The attacked texts
@@ -491,7 +511,8 @@ report.attack_diffs(pd.concat(examples))
 # %% [markdown]
 # ## Do attacks transfer?
 #
-# Adversarial texts found on one model, tried on every other: the share that fools it too, of those whose original it had right.
+# Adversarial texts found on one model, tried on every other: the share that fools it too, of those whose original it had right. On
+# itself a model is fooled by construction; of a few texts a share says little (limits in `table_transfer`).
 
 # %%
 for task in p.tasks:
@@ -505,12 +526,17 @@ for task in p.tasks:
 # %% [markdown]
 # ## Claims of sections 3.1, 4.3, 5 and 6
 #
-# MNLI. Differences are paired by example and seed, in percentage points. Boundaries of ours: "drastically" is ten points;
-# "identical" and "no significant difference" are less than one point apart; pretraining KD is DistilBERT and TinyBERT, downstream KD is
-# BERT-PKD; "good loyalty" is above that of the same layers without a teacher. "Our controls": the integer model; the share of right
-# answers turned, not the accuracy left; fine-tuning a quantised model against fine-tuning the teacher as long; loyalty against that of
-# the teacher trained with another seed; and of Q8-PTQ +KD, whose other order with as many layers is Q8-PTQ itself (a teacher that
-# learns from itself stays what it is).
+# MNLI; **with one seed no claim is judged**. Differences are paired by example and seed, in percentage points. Boundaries of ours:
+# "drastically" is ten points (which a teacher that keeps 80 % or more cannot show); "identical" and "no significant difference"
+# are less than one point apart; a strategy to recommend loses no more than one point of loyalty on Q8-PTQ; pretraining KD is
+# DistilBERT and TinyBERT, downstream KD BERT-PKD; "good loyalty" is above that of the same layers without a teacher. That Pure KD bounds
+# probability loyalty (4.1-a) is asked of Table 1: in Table 2 Theseus +KD, of as many layers, is above it (91.4, 89.5). "Our controls":
+#
+# - the integer model in place of the simulated one, and the share of right answers fooled in place of the accuracy left;
+# - fine-tuning a quantised or pruned model against fine-tuning the teacher as long;
+# - loyalty against that of the teacher with another seed;
+# - Q8-PTQ +KD against Q8-PTQ: at equal depth, distilling and then quantising is just Q8-PTQ, as a teacher that learns from itself stays
+#   what it is.
 
 
 # %%
@@ -542,8 +568,8 @@ for model, other in (("Pure KD", "Truncate & Finetune"), ("Head Prune +KD", "Hea
     check("3.1-a", model, other, LOYAL[1], above=0)
     if model != "Pure KD":
         check("5-a", model, other, ACCURACY, *LOYAL, above=0)
-# A teacher that keeps more than 90 % leaves no room for ten points more.
-room = {"told": arms["mnli", "Teacher", ATTACK].values.mean() < 0.9} if "mnli" in p.tasks else {}
+# A teacher that keeps 80 % or more leaves too little room for ten points more.
+room = {"told": arms["mnli", "Teacher", ATTACK].values.mean() < 0.8} if "mnli" in p.tasks else {}
 check("4.3-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1, **room)
 check(f"4.3-a{report.OURS}", INTEGER, "Teacher", ATTACK, above=10, **room)
 check("4.3-b", "Head Prune", "Teacher", ATTACK, above=0, printed=1.0)
@@ -554,11 +580,13 @@ for model, printed in (("Q8-PTQ +Finetune", -1.0), ("Head Prune +Finetune", -0.9
 
 # %%
 downstream, pretrained = "BERT-PKD", ("DistilBERT", "TinyBERT")
+check("4.1-a", "BERT-of-Theseus", "Pure KD", LOYAL[1], below=0)
 for model in ("Pure KD", downstream, *pretrained):
     check("4.3-d", model, "Truncate & Finetune", *LOYAL, above=0)
     check(f"4.3-d{report.OURS}", model, "Teacher, another seed", *LOYAL, above=0)
     check("4.3-h", "BERT-of-Theseus", model, *LOYAL, below=0)
     if model != "Pure KD":
+        check("4.1-a", model, "Pure KD", LOYAL[1], below=0)
         check("4.3-e", model, "Pure KD", ACCURACY, above=0)
         check("4.3-e", model, "Pure KD", *LOYAL, below=0)
 check("4.3-f", "TinyBERT", "DistilBERT", ACCURACY, above=0, printed=0.3)
@@ -596,9 +624,9 @@ for item, model in (
     other = "Teacher" if item != "5-b" else model.removesuffix("+PTQ")
     pair = [arms.get(("mnli", name, "fooled")) for name in (model, other)]
     if None not in pair:
-        turned = compare.success_rate_difference(*pair).times(100)
+        fooled = compare.success_rate_difference(*pair).times(100)
         checks.add(
-            f"{item}{report.OURS}", model, f"right answers turned, points above {other}", turned, below=0
+            f"{item}{report.OURS}", model, f"right answers fooled, points above {other}", fooled, below=0
         )
 for measure, printed in zip(LOYAL, (1.5, 4.6), strict=True):
     check("6-a", "Pure KD", "Truncate & Finetune", measure, above=0, printed=printed)
@@ -606,13 +634,6 @@ outputs = {"claims": checks.claims, "table_survival": checks.survival}
 report.save(run.directory, outputs, about=run.record)
 display(checks.survival)
 checks.claims
-
-# %% [markdown]
-# ## Where the paper contradicts itself
-
-# %%
-for item in ("Table 1", "Table 2", "Table 3"):
-    display(report.disagreements(3, item))
 
 # %% [markdown]
 # ## Deviations
@@ -625,10 +646,16 @@ for item in ("Table 1", "Table 2", "Table 3"):
 # - **KD.** Mean over the batch (`batchmean`) times $T^2$; the paper states neither. BERT-PKD keeps its code's mean over batch and classes.
 # - **Epochs** are not stated in the paper. At micro scale all methods train for as many, and `theseus_slope` is scaled to that many
 #   steps; at paper scale all train for 3, but BERT-of-Theseus for 20 (its code's default) and Theseus +KD for 10, since $p$ must reach 1.
-# - **Q8-PTQ +Finetune, +KD** train the full-precision weights behind the 8-bit ones, straight-through, with ranges that go on moving.
-# - **Head Prune**: the expected sensitivity of each head per example, ranked once; a layer keeps at least one head.
-# - **Attacked texts.** Which, how many and at which threshold is not in the paper; TextFooler's own thousand MNLI pairs are the paper
-#   scale's, the development set's first ones those of other scales. Texts are spaced as in those files.
+# - **Q8-PTQ +Finetune, +KD** train the full-precision weights behind the 8-bit ones, straight-through, with ranges that go on moving. Q8-PTQ's
+#   ranges are the largest that its `calibration_size` training examples bring; the paper does not say.
+# - **Settings** of appendix A stand in the paper file; where it names no warm-up there is none, SST-2 has MNLI's settings, weight decay 0
+#   and 128 tokens are ours. At micro scale all methods have one setting.
+# - **Head Prune**: 44.4 % of the heads, as the code of Michel et al. rounds 45 % of 144; the expected sensitivity of each head per example,
+#   ranked once, without their normalisation by layer; a layer keeps at least one head.
+# - **TinyBERT** is the general checkpoint of 6 layers; the paper names none. BERT-PKD's teacher states are kept in half precision.
+# - **Attacked texts.** Which, how many and at which threshold is not in the paper; TextFooler's own thousand MNLI pairs, and all of SST-2's
+#   development set, are the paper scale's, some of the development set those of other scales. Texts are spaced as in those files. Hypotheses
+#   alone are attacked, as TextFooler does.
 # - **Neighbours**: a data directory's list of counter-fitted neighbours has at most 8 a word and no cosines, against 50 above 0.5, so
 #   fewer queries; `python -m robust_lib.attack build` makes the whole table from the vectors. In the micro world a word's neighbours are
 #   its synonyms.
@@ -636,6 +663,7 @@ for item in ("Table 1", "Table 2", "Table 3"):
 #   shorter than 15 words are hardly checked by the released code either.
 # - **Seeds** draw the training set, the head and the order of teacher and students alike: our intervals and spreads hold new teachers
 #   too; the paper's ± may be that of students of one teacher. Q8-QAT, with the teacher's seed, begins with the teacher's head.
-# - **Size** is the bytes of all weights, one for each 8-bit one.
+# - **Size** is the bytes of all weights: one for each of an 8-bit layer, four for all others. Embeddings, which the simulation rounds too, are
+#   of fp32 there, as torch's integer kernels have them.
 # - **Speed** is measured, teacher and model in turn, on the device the table names; the paper's factors look like ratios of layers.
 # - **Micro scale** stands in for the data and for BERT: it shows the mechanism, and no printed number can be reproduced there.

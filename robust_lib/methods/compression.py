@@ -1,4 +1,13 @@
-"""The compression methods of paper 3 beyond fine-tuning: BERT-PKD, BERT-of-Theseus, 8-bit after and in training."""
+"""The compression methods of paper 3. Its rows, and the functions that make them:
+
+Teacher, DistilBERT, TinyBERT    `training.finetuned` from a pretrained encoder
+Truncate & Finetune, Pure KD     `training.finetuned` from the teacher, with an encoder of fewer layers; Pure KD with
+                                 `objectives.kd`
+BERT-PKD, BERT-of-Theseus        `pkd`, `theseus`
+Q8-PTQ, +PTQ                     `q8_ptq`
+Q8-QAT, Q8-PTQ +Finetune, +KD    `q8_trained`
+Head Prune, +Finetune, +KD       `robustness.head_pruned`, with no epochs, some, and `objectives.kd`
+"""
 
 from __future__ import annotations
 

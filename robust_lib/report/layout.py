@@ -25,7 +25,7 @@ UNITS = {  # unit: how a reader is told, format of ours, format of the printed
     "GFLOP": ("work in GFLOP per example", ".3g", "g"),
     "loyalty": ("loyalty in percent", ".1f", ".1f"),
     "bit": ("divergence in bits", ".3f", "g"),
-    "queries": ("queries per attacked example", ".1f", ".1f"),
+    "queries": ("queries per attacked text that was right", ".1f", ".1f"),
 }
 GROUPS = ("Average", "Loyalty", "Adversarial Attack")  # of columns, beside tasks
 DAGGER = "†"

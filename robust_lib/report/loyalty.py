@@ -36,7 +36,7 @@ MEASURES = {
     "chance of probability_loyalty": "Loyalty Probability, chance",
     "right": "Adversarial Attack Acc before",
     "after_attack": "Adversarial Attack Acc",
-    "fooled": "Adversarial Attack success",
+    "fooled": "Adversarial Attack fooled",
     "queries": "Adversarial Attack #Query",
     "calls": "Adversarial Attack calls",
 }
@@ -49,7 +49,7 @@ OF_OURS = {
     "Loyalty Label, chance": "loyalty",
     "Loyalty Probability, chance": "loyalty",
     "Adversarial Attack Acc before": "percent",
-    "Adversarial Attack success": "percent",
+    "Adversarial Attack fooled": "percent",
     "Adversarial Attack calls": "queries",
 }
 GROUPS = {  # of methods, as the figure has them from above
@@ -87,7 +87,7 @@ def compression_cells(
     batches = {int(measure.split()[1]) for _, _, measure in arms if measure.startswith("seconds")}
     titles = MEASURES | {f"accuracy {bed}": column for bed, column in ACCURACIES.items()}
     titles |= {f"seconds {batch}": f"Speed-up, batch {batch}" for batch in batches}
-    titles |= {f"seconds {max(batches, default=0)}": "Speed-up"}
+    titles |= {f"seconds {max(batches, default=0)}": "Speed-up"}  # the paper's column
     cells = {}
     for row, method in rows.items():
         for column, name in WEIGHTS.items():

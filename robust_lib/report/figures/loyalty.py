@@ -14,8 +14,16 @@ QUANTITIES = {  # quantity: title of its panel, name of its axis
     "accuracy": ("Accuracy", "% of examples"),
     "label_loyalty": ("Label loyalty", "% of examples"),
     "probability_loyalty": ("Probability loyalty", "1 − JS distance (%)"),
-    "after_attack_accuracy": ("After attack", "accuracy (% of examples)"),
+    "after_attack_accuracy": ("After-attack accuracy", "% of examples"),
 }
+ORDER = (
+    "teacher",
+    "truncation",
+    "KD",
+    "replacing",
+    "8-bit",
+    "heads",
+)  # of groups, which keep their colours by it
 
 
 def loyalty_figure(frame: pd.DataFrame) -> Figure:
@@ -94,9 +102,9 @@ def _heights(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _colours(rows: pd.DataFrame) -> dict[str, Any]:
-    """The first group, the teacher's, is black."""
+    """A colour for each group, the same in every figure; groups that ORDER has not come behind."""
     palette = ["black", *(colour for colour, _ in look.SERIES), look.RED]
-    groups = list(dict.fromkeys(rows["group"]))
+    groups = list(dict.fromkeys([*ORDER, *rows["group"]]))
     return {group: palette[place % len(palette)] for place, group in enumerate(groups)}
 
 
