@@ -144,6 +144,8 @@ def compressed() -> Iterator[tuple[str, str, float, float, float]]:
             yield "5-a", f"{row}, {column}", above(row, other, column), 0, never
     for row, other in plain.items() | {("Pure KD", "Truncate & Finetune")}:
         yield "3.1-a", row, above(row, other, PROBABILITY), 0, never
+    for row in ("DistilBERT", "TinyBERT", "BERT-PKD", "BERT-of-Theseus"):
+        yield "4.1-a", row, above(row, "Pure KD", PROBABILITY), -never, 0
     yield "4.3-a", "Q8-PTQ", above("Q8-PTQ", "Teacher", ATTACK), 10, never
     yield "4.3-b", "Head Prune", above("Head Prune", "Teacher", ATTACK), 0, never
     yield "4.3-b", "Q8-PTQ", above("Q8-PTQ", "Head Prune", ATTACK), 0, never

@@ -93,7 +93,7 @@ def test_units_are_told_and_columns_stand_in_the_papers_groups() -> None:
     for told in ("layers counted", "speed-up over the teacher as a factor", "loyalty in percent"):
         assert told in text.lower()
         assert told in page.lower()
-    assert "queries per attacked example" in text
+    assert "queries per attacked text that was right" in text
     assert "89.2 [88.7, 89.7]  (89.2 ✓)" in text  # Pure KD, label loyalty
 
 
@@ -193,7 +193,7 @@ def test_each_method_is_a_row_of_values_limits_chance_and_print() -> None:
         "Accuracy",
         "Label loyalty",
         "Probability loyalty",
-        "After attack",
+        "After-attack accuracy",
     ]
     labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
     assert labels == list(dict.fromkeys(given["method"]))
