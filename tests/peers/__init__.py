@@ -24,7 +24,6 @@ HERE = Path(__file__).parent
 PYTHON = HERE / ".venv" / "bin" / "python"
 CACHE = HERE / ".venv" / "textattack"
 COLUMNS = {1: ["text"], 2: ["premise", "hypothesis"]}  # TextAttack's recipe protects "premise"
-ROWS = 8  # of a forward pass: on a CPU they cost as little per text as 16, and few attacks leave fewer empty
 MISSING = "TextAttack is not installed: `make peers` does"
 PAIRS, RECIPE = 512, train.Recipe(epochs=3, learning_rate=2e-4, batch_size=32, max_length=64)
 
@@ -51,7 +50,7 @@ def oracle(folder: Path, max_length: int) -> attack.Oracle:
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder)
     tokenizer = models.Encoder(str(folder)).tokenizer()
     device = torch.device("cpu")
-    return victims.classifier(model, tokenizer, max_length=max_length, rows=ROWS, device=device)
+    return victims.classifier(model, tokenizer, max_length=max_length, device=device)
 
 
 def ours(
