@@ -464,7 +464,8 @@ slices = pd.concat(slices, ignore_index=True)
 report.save(run.directory, {"table_slices": slices.round(4)}, about=run.record)
 for _, rows in slices.groupby("testbed", sort=False):
     told = rows["value"].mul(100).map("{:.1f}".format) + rows["chance"].mul(100).map(" ({:.1f})".format)
-    display(rows.assign(told=told).pivot(index="method", columns=["slice", "part"], values="told"))
+    shown = rows.assign(told=told).pivot(index="method", columns=["slice", "part"], values="told")
+    display(shown.loc[rows["method"].unique()])
 
 # %% [markdown]
 # ## Which TextFooler?
