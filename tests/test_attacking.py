@@ -12,6 +12,7 @@ import transformers
 
 from robust_lib import data, methods, models, quantize, runs, train
 from robust_lib.attack import lexica, similarity, textfooler
+from robust_lib.runs import journals
 
 TINY = models.Encoder("micro-tiny")
 SPLIT = data.Split("mnli", "mnli/train", "micro", size=1000)
@@ -203,6 +204,20 @@ def test_a_victim_that_fails_on_an_example_ends_that_one_alone(victim, frame, mo
     pd.testing.assert_series_equal(ended, same, check_names=False)
     assert found["error"][ended].str.contains("ArithmeticError: overflow").all()
     pd.testing.assert_frame_equal(found[~ended], frame[~ended])
+
+
+def test_an_example_that_ended_in_an_error_is_not_kept_for_the_next_try(victim, tmp_path, monkeypatch):
+    journal = tmp_path / "journal.jsonl"
+
+    def failing(self, *arguments, **inputs):
+        raise ArithmeticError("overflow")
+
+    monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", failing)
+    with journals.opened(journal):
+        ended = attacked(victim)
+        kept = list(runs.journal().done)
+    assert set(ended["status"]) == {"error"}
+    assert kept == []
 
 
 def interrupted(monkeypatch, after: int) -> Callable[[], list[tuple[int, ...]]]:
