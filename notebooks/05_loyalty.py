@@ -25,7 +25,7 @@
 # disloyalty belongs to compression, and beside every loyalty stands what two models of these accuracies would reach that know
 # nothing of each other.
 #
-# Micro scale: @TIME@ with one seed on two cores, after 01 to 03, whose teacher it shares; part of it on real MNLI and SST-2,
+# Micro scale: 3:49 with one seed on two cores from an empty store; part of it on real MNLI and SST-2,
 # small, in README. Colab and paper scale are not measured: `make plan`.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/05_loyalty.ipynb)
