@@ -151,7 +151,7 @@ for (task, seed), split in splits.items():
 # - **Teacher, another seed** and **Teacher +Finetune** are ours: the teacher with another head and another order of the same training set, and
 #   the teacher trained on for as many steps as a student.
 #
-# $\\alpha$ is the share of the distillation in the loss, the rest is cross entropy.
+# $\alpha$ is the share of the distillation in the loss, the rest is cross entropy.
 
 
 # %% tags=["units"]
@@ -429,7 +429,7 @@ for task in p.tasks:
 # ## What the two numbers do not say
 #
 # Two models of equal accuracy may disagree all the same: `lost`, what the teacher had right and the student has wrong; `won`, the other way
-# round; `swapped`, one wrong label for another. `kl_forward` is KL(teacher $\\|$ student), which distillation minimises, `kl_reverse` the other,
+# round; `swapped`, one wrong label for another. `kl_forward` is KL(teacher $\|$ student), which distillation minimises, `kl_reverse` the other,
 # both in bits. `exit agreement` is the rank correlation of the two confidences: would a cascade that stops where the student is sure stop
 # where the teacher would? `calibration error` is the model's own. Behind each value stands that of an unrelated model of the same accuracy.
 
@@ -512,8 +512,8 @@ report.attack_diffs(pd.concat(examples))
 # %% [markdown]
 # ## Do attacks transfer?
 #
-# Adversarial texts found on one model, tried on every other: the share that fools it too, of those whose original it had right. On
-# itself a model is fooled by construction; of a few texts a share says little (limits in `table_transfer`).
+# Adversarial texts found on one model, tried on every other (the integer model is a source alone): the share that fools it too, of those whose original it had
+# right. On itself a model is fooled by construction; of a few texts a share says little (limits in `table_transfer_<task>`).
 
 # %%
 for task in p.tasks:
@@ -548,10 +548,7 @@ def check(item, model, other, *measures, told=True, **boundary):
         if None not in pair:
             quantity = f"{TITLES[measure]}, points above {other}"
             ours = compare.difference(*pair).times(100)
-            learnt = all(
-                compare.measured(arms, ("mnli", name, ACCURACY)).low > 1 / 3 for name in (model, other)
-            )
-            checks.add(item, model, quantity, ours, told=told and learnt, **boundary)
+            checks.add(item, model, quantity, ours, told=told and {model, other} <= learnt, **boundary)
 
 
 # %%
@@ -567,6 +564,10 @@ TITLES = {
     LOYAL[1]: "probability loyalty",
 }
 checks = report.Checks(3, {}, p.scale)
+accurate = {name: compare.measured(arms, ("mnli", name, ACCURACY)).low for name in names.get("mnli", ())}
+learnt = {name for name, low in accurate.items() if low > 1 / 3}
+
+# %%
 for model, other in (("Pure KD", "Truncate & Finetune"), ("Head Prune +KD", "Head Prune +Finetune"),
                      ("Q8-PTQ +KD", "Q8-PTQ +Finetune"), ("Theseus +KD", "BERT-of-Theseus")):  # fmt: skip
     check("3.1-a", model, other, LOYAL[1], above=0)
@@ -576,6 +577,11 @@ for model, other in (("Pure KD", "Truncate & Finetune"), ("Head Prune +KD", "Hea
 room = {"told": arms["mnli", "Teacher", ATTACK].values.mean() < 0.8} if "mnli" in p.tasks else {}
 check("4.3-a", "Q8-PTQ", "Teacher", ATTACK, above=10, printed=32.1, **room)
 check(f"4.3-a{report.OURS}", INTEGER, "Teacher", ATTACK, above=10, **room)
+if {"Q8-PTQ", "Teacher"} <= learnt:
+    asked = compare.mean_queries_difference(
+        *(arms["mnli", name, "queries"] for name in ("Q8-PTQ", "Teacher"))
+    )
+    checks.add("4.3-a", "Q8-PTQ", "queries, above Teacher", asked, above=0, printed=2.0)
 check("4.3-b", "Head Prune", "Teacher", ATTACK, above=0, printed=1.0)
 check("4.3-b", "Q8-PTQ", "Head Prune", ATTACK, above=0, printed=31.1)
 for model, printed in (("Q8-PTQ +Finetune", -1.0), ("Head Prune +Finetune", -0.9)):
@@ -600,7 +606,8 @@ for measure in (*LOYAL, ATTACK):
     if None not in three:
         apart = compare.interval(lambda one, two, other: (one + two) / 2 - other, three).times(100)
         quantity = f"{TITLES[measure]}, points above {downstream}"
-        checks.add("4.3-g", " and ".join(pretrained), quantity, apart, within=1)
+        told = {*pretrained, downstream} <= learnt
+        checks.add("4.3-g", " and ".join(pretrained), quantity, apart, within=1, told=told)
 
 # %%
 fastest = f"cpu seconds {max(p.speed_batches)}"  # where both compute
@@ -629,9 +636,8 @@ for item, model in (
     pair = [arms.get(("mnli", name, "fooled")) for name in (model, other)]
     if None not in pair:
         fooled = compare.success_rate_difference(*pair).times(100)
-        checks.add(
-            f"{item}{report.OURS}", model, f"right answers fooled, points above {other}", fooled, below=0
-        )
+        quantity, told = f"right answers fooled, points above {other}", {model, other} <= learnt
+        checks.add(f"{item}{report.OURS}", model, quantity, fooled, below=0, told=told)
 for measure, printed in zip(LOYAL, (1.5, 4.6), strict=True):
     check("6-a", "Pure KD", "Truncate & Finetune", measure, above=0, printed=printed)
 outputs = {"claims": checks.claims, "table_survival": checks.survival}

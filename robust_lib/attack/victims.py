@@ -63,7 +63,7 @@ class Forward:
     the model's output and the attention mask to one row of numbers for each text.
 
     8 rows, the default there, cost a CPU least: few are fillings. Elsewhere it is 128. Other `rows`, threads or devices
-    are other sums: the numbers differ in their last digits between them.
+    are other sums: the numbers differ in their last digits between them. A device that runs out of memory needs fewer.
     """
 
     def __init__(

@@ -74,15 +74,16 @@ def f1(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
 def difference(first: Arm, second: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
     """Interval of first minus second, paired by item, and by seed where both have the same seeds.
 
-    A model differs from itself by nothing. Two that are right on the very same items have no spread either: the limits
-    are then those of a share of which no item was seen, exact binomial. Raises CompareError for accuracy against F1.
+    A model differs from itself by nothing. Two whose difference is the same on all items have no spread either: the
+    limits are then those of a share of which no item was seen, exact binomial. Raises CompareError for accuracy
+    against F1.
     """
     _same_measure([first], [second])
     found = interval(lambda one, two: one - two, [first, second], generator=generator, level=level)
     if first is second or found.low < found.high or not np.isin(first.values, (0, 1)).all():
         return found
     unseen = float(stats.binomtest(0, found.n).proportion_ci(level).high)
-    return replace(found, low=found.value - unseen, high=found.value + unseen)
+    return replace(found, low=max(found.value - unseen, -1), high=min(found.value + unseen, 1))
 
 
 def contrast(

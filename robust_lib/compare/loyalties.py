@@ -58,8 +58,8 @@ def chance(
     """The same measure of students that are as accurate and know nothing of the teacher, mean over shuffles.
 
     `metrics.loyalty.independent`, shuffled `within` these columns: what a student has beyond this it has from the
-    teacher. An arm as `loyalty` gives it,
-    so `difference` of the two pairs items and seeds.
+    teacher. An arm as `loyalty` gives
+    it, so `difference` of the two pairs items and seeds.
     """
     draws = [
         pd.concat(_outcomes(testbed, shuffled, teachers, measure), names=["seed"])
@@ -372,5 +372,5 @@ def _statuses(testbed: str, attacked: Predictions, *further: str) -> "dict[int, 
 
 
 def _ratio(means: Floats) -> Floats:
-    """Spent over counted, NaN where nothing was."""
+    """The first over the second, NaN where nothing was counted."""
     return np.asarray(means[0] / np.where(means[1] > 0, means[1], np.nan))

@@ -45,8 +45,9 @@ def attacked(
     Columns: id, gold, status (success, failed, skipped, budget, error), queries in the recipe's counting, calls (texts
     the victim really scored), changed and words (how many of the attacked text's), error, the text columns as they
     were attacked, and `rewritten`, the last version of the attacked one: the hypothesis of a pair. `calibration` as of
-    `calibrated`. With `integer` the victim is the model after `quantize.dynamic`. `tokens` is the size of a batch,
-    `budget` the most queries an example may take. Finished examples are kept at once (`runs.journal`).
+    `calibrated`. With `integer` the victim is the model after `quantize.dynamic`, whatever the `precision`. `tokens` is
+    how many are asked of it at once, `budget` the most queries an example may take. Finished examples are kept at once
+    (`runs.journal`).
     """
     if calibration is not None:
         words = dataclasses.replace(words, threshold=calibration["threshold"])
