@@ -136,7 +136,7 @@ def test_compressed_models_are_attacked_on_the_published_texts(executed: Callabl
     assert (ended["n"] == 3).all()
     assert (ended["error"] == 0).all()
     likeness = pd.read_csv(tables / "table_likeness.csv")
-    assert likeness.loc[0, "accepted"] + likeness.loc[0, "refused"] >= 1
+    assert likeness.loc[0, "synonyms accepted"] + likeness.loc[0, "random words refused"] >= 0.998  # rounded
     entries = json.loads((folder / "scorecard.json").read_text())
     assert {entry["paper"] for entry in entries} == {3}
     assert "reproduced" not in {entry["verdict"] for entry in entries}

@@ -353,3 +353,38 @@ def test_the_colours_of_diffs_are_translucent_so_that_any_page_shows_through() -
 def test_a_missing_column_is_named() -> None:
     with pytest.raises(ValueError, match="attacks lack the column 'attacked'; there are id, original"):
         report.attack_diffs(attack().drop(columns="attacked"))
+
+
+# -- from arms to cells ----------------------------------------------------------------------------------------
+
+
+def test_cells_are_the_measured_arms_under_the_papers_names() -> None:
+    def shares(*values: float) -> compare.Arm:
+        return compare.arm("mnli", "bed", {0: pd.Series(values)})
+
+    seconds = pd.DataFrame({"teacher": [2.0, 4.0], "seconds": [1.0, 2.0]})
+    arms = {
+        ("mnli", "Pure KD", "accuracy mnli/validation_matched"): shares(1, 1, 0, 1),
+        ("mnli", "Pure KD", "label_loyalty"): shares(1, 0, 0, 1),
+        ("mnli", "Pure KD", "seconds 32"): compare.arm("mnli", "rounds", {0: seconds}),
+        ("mnli", "Pure KD", "seconds 1"): compare.arm(
+            "mnli", "rounds of one", {0: seconds.assign(seconds=4.0)}
+        ),
+        ("sst2", "Pure KD", "label_loyalty"): shares(0, 0, 0, 1),
+    }
+    weights = {("mnli", "Pure KD"): {"layers": 6, "parameters": 66.0, "megabytes": 264.0, "gflop": 5.0}}
+    cells = report.compression_cells(arms, weights, "mnli", {"KD": "Pure KD", "Teacher": "Teacher"})
+    assert cells["KD", "MNLI m"].value == 75
+    assert cells["KD", "Loyalty Label"].value == 50
+    assert (cells["KD", "Speed-up"].value, cells["KD", "Speed-up, batch 1"].value) == (2, 0.75)
+    assert (cells["KD", "# Layer"].value, cells["KD", "Size"].value) == (6, 264)
+    assert cells["Teacher", "Loyalty Probability"].value == 100
+    assert ("Teacher", "# Layer") not in cells
+
+
+def test_the_figure_takes_the_printed_value_of_a_method_or_none() -> None:
+    cells = {("Pure KD", "MNLI m"): measured(80), ("Q8-PTQ", "Loyalty Label"): measured(99)}
+    cells |= {("Q8-PTQ", "Loyalty Label, chance"): measured(90)}
+    frame = report.loyalty_frame(cells, published.table(3, "Table 1")).set_index("method")
+    assert frame.loc["Pure KD", ["group", "quantity", "printed"]].tolist() == ["KD", "accuracy", 81.1]
+    assert frame.loc["Q8-PTQ", ["quantity", "printed", "chance"]].tolist() == ["label_loyalty", 89.6, 90]
