@@ -1,6 +1,6 @@
 """Objectives on logits and states. Tensors in, a scalar out; no model, no labels by name, no device."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -59,15 +59,17 @@ def pkd(states: States, teacher_states: States, *, normalized: bool = True) -> S
     return F.mse_loss(states, teacher_states)
 
 
-def distilled(logits: Logits, labels: Labels, teacher_logits: Logits, *, weight: float) -> Scalar:
+def distilled(
+    logits: Logits, labels: Labels, teacher_logits: Logits, *, weight: float, **conventions: Any
+) -> Scalar:
     """Cross entropy and distillation together: (1 - weight) L1(labels) + weight KL(teacher || student).
 
-    `weight` is lambda of equation 3 of paper 1, in [0, 1]. The teacher may be smoothed (`smoothing.smooth`). At
-    weight 0 it is cross entropy.
+    `weight` is lambda of equation 3 of paper 1, alpha of paper 3, in [0, 1]; `conventions` are those of `kd`. The
+    teacher may be smoothed (`smoothing.smooth`). At weight 0 it is cross entropy.
     """
     if not 0 <= weight <= 1:
         raise ValueError(f"distilled: weight is {weight}; it must lie in [0, 1]")
-    return (1 - weight) * ce(logits, labels) + weight * kd(logits, teacher_logits)
+    return (1 - weight) * ce(logits, labels) + weight * kd(logits, teacher_logits, **conventions)
 
 
 def reweighted(logits: Logits, labels: Labels, weights: Float[Tensor, " batch"]) -> Scalar:

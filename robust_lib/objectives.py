@@ -87,19 +87,13 @@ def kd(
     """
     if not 0 <= alpha <= 1:
         raise ValueError(f"kd: alpha is {alpha}; it must lie in [0, 1]")
-    logits = _logits(teacher, names, ids)
-
-    def loss(student: Tensor, batch: train.Batch) -> Tensor:
-        distance = losses.kd(
-            student,
-            _of(batch, logits),
-            temperature=temperature,
-            reduction=reduction,
-            times_squared_temperature=times_squared_temperature,
-        )
-        return (1 - alpha) * losses.ce(student, batch["labels"]) + alpha * distance
-
-    return loss
+    return _distilled(
+        _logits(teacher, names, ids),
+        alpha,
+        temperature=temperature,
+        reduction=reduction,
+        times_squared_temperature=times_squared_temperature,
+    )
 
 
 def pkd(
@@ -215,9 +209,9 @@ def _log_probs(bias: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]") -
     return F.log_softmax(_logits(bias, names, ids, whose="bias model"), dim=-1)
 
 
-def _distilled(teacher_logits: Tensor, weight: float) -> train.Loss:
+def _distilled(teacher_logits: Tensor, weight: float, **conventions: Any) -> train.Loss:
     return lambda logits, batch: losses.distilled(
-        logits, batch["labels"], _of(batch, teacher_logits), weight=weight
+        logits, batch["labels"], _of(batch, teacher_logits), weight=weight, **conventions
     )
 
 

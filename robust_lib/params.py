@@ -256,16 +256,7 @@ class Subnetworks(FineTuning):
             raise ValueError(
                 f"initial_sparsity = {self.initial_sparsity} should be below high_sparsity = {self.high_sparsity}"
             )
-        for task, values in self.by_task.items():
-            for name in values:
-                if name not in OF_A_TASK:
-                    raise ValueError(
-                        f"by_task[{task!r}]: {name!r} differs by no task; {nearest(name, OF_A_TASK)}"
-                    )
-            try:
-                self.of(task)
-            except ValidationError as error:
-                raise ValueError(_report(f"by_task[{task!r}]", type(self), error)) from None
+        _judge_overrides(self, "task", self.by_task, OF_A_TASK)
         return self
 
     def of(self, task: Task) -> Self:
@@ -355,24 +346,31 @@ class Loyalty(FineTuning):
         for method, encoder in (("DistilBERT", self.distilbert), ("TinyBERT", self.tinybert)):
             if method in named and encoder is None:
                 raise ValueError(f"rows: {method} needs an encoder; {method.lower()} is null")
-        for method, values in self.by_method.items():
+        for method in self.by_method:
             if method in UNTRAINED:
                 raise ValueError(f"by_method[{method!r}]: nothing is trained there, so nothing can differ")
-            for name in values:
-                if name not in OF_A_METHOD:
-                    raise ValueError(
-                        f"by_method[{method!r}]: {name!r} differs by no method; {nearest(name, OF_A_METHOD)}"
-                    )
-            try:
-                self.of(method)
-            except ValidationError as error:
-                raise ValueError(_report(f"by_method[{method!r}]", type(self), error)) from None
+        _judge_overrides(self, "method", self.by_method, OF_A_METHOD)
         return self
 
     def of(self, method: str) -> Self:
         """The values that hold for a method: its own in `by_method`, else those of all."""
         own = {str(name): values for name, values in self.by_method.items()}
         return type(self).model_validate(self.model_dump() | own.get(method, {}) | {"by_method": {}})
+
+
+def _judge_overrides(
+    study: Subnetworks | Loyalty, kind: str, values: Mapping[Any, Mapping[str, Any]], allowed: Iterable[str]
+) -> None:
+    """Raise ValueError unless every task's (method's) own values are of parameters that may differ, and fit."""
+    for one, own in values.items():
+        where = f"by_{kind}[{one!r}]"
+        for name in own:
+            if name not in allowed:
+                raise ValueError(f"{where}: {name!r} differs by no {kind}; {nearest(name, allowed)}")
+        try:
+            study.of(one)
+        except ValidationError as error:
+            raise ValueError(_report(where, type(study), error)) from None
 
 
 class MicroWorld(FineTuning):

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from robust_lib import models
 from robust_lib.attack import tagging
 from robust_lib.attack.tagging import ResourceError
+from robust_lib.data import sources
 from robust_lib.micro import words as world
 from robust_lib.runs import progress
 
@@ -105,13 +106,7 @@ def words_of(file: Path) -> list[str]:
 def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes, read once per process and version of the file."""
     stat = file.stat()
-    return _sha256(file, stat.st_mtime_ns, stat.st_size)
-
-
-@lru_cache(maxsize=64)
-def _sha256(file: Path, mtime_ns: int, size: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return sources.sha256(file, stat.st_mtime_ns, stat.st_size)
 
 
 Scored = tuple[

@@ -15,9 +15,7 @@ from robust_lib.compare.profile import PredictionKey, profiles
 
 ArmKey = tuple[str, str, str]  # task, method, measure
 LOYALTIES: tuple[loyalties.Measure, ...] = ("label_loyalty", "probability_loyalty")
-CHANCE = (
-    "chance of "  # before the name of a loyalty: of a model as accurate that knows nothing of the teacher
-)
+CHANCE = "chance of "  # before a loyalty's name: of a model as accurate that knows nothing of the teacher
 
 
 def compressed(

@@ -11,7 +11,6 @@ Head Prune, +Finetune, +KD       `robustness.head_pruned`, with no epochs, some,
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -85,15 +84,14 @@ def theseus(
         raise ValueError(
             f"theseus: {encoder.name} has no `layers`: it says how many layers the successor has"
         )
-    steps = recipe.epochs * math.ceil(len(split.frame()) / recipe.batch_size)
-    if (last := replace.linear(steps, slope=slope, base=base)) < 1:
-        raise ValueError(
-            f"theseus: after all {steps} steps a layer stands for its module with probability {last:.2g}, not 1; "
-            f"raise the slope (now {slope}), the base (now {base}) or the epochs"
-        )
     replace.theseus(start, encoder.layers, generator=torch.Generator().manual_seed(seed))
 
     def raise_rate(step: int, total: int) -> None:
+        if (last := replace.linear(total, slope=slope, base=base)) < 1:
+            raise ValueError(
+                f"theseus: after all {total} steps a layer stands for its module with probability {last:.2g}, not 1; "
+                f"raise the slope (now {slope}), the base (now {base}) or the epochs"
+            )
         replace.assign(start, replace.linear(step, slope=slope, base=base))
 
     training.fit(start, encoder, split, recipe, objective, given, seed, before_step=raise_rate)

@@ -31,9 +31,9 @@ ACCURACIES = {
 WEIGHTS = {"# Layer": "layers", "#Param": "parameters", "Size": "megabytes", "Work": "gflop"}
 MEASURES = {
     "label_loyalty": "Loyalty Label",
-    "chance of label_loyalty": "Loyalty Label, chance",
+    f"{compare.CHANCE}label_loyalty": "Loyalty Label, chance",
     "probability_loyalty": "Loyalty Probability",
-    "chance of probability_loyalty": "Loyalty Probability, chance",
+    f"{compare.CHANCE}probability_loyalty": "Loyalty Probability, chance",
     "right": "Adversarial Attack Acc before",
     "after_attack": "Adversarial Attack Acc",
     "fooled": "Adversarial Attack fooled",

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from robust_lib.report.figures import look
+from robust_lib.report.loyalty import GROUPS
 
 QUANTITIES = {  # quantity: title of its panel, name of its axis
     "accuracy": ("Accuracy", "% of examples"),
@@ -16,14 +17,6 @@ QUANTITIES = {  # quantity: title of its panel, name of its axis
     "probability_loyalty": ("Probability loyalty", "1 − JS distance (%)"),
     "after_attack_accuracy": ("After-attack accuracy", "% of examples"),
 }
-ORDER = (
-    "teacher",
-    "truncation",
-    "KD",
-    "replacing",
-    "8-bit",
-    "heads",
-)  # of groups, which keep their colours by it
 
 
 def loyalty_figure(frame: pd.DataFrame) -> Figure:
@@ -102,9 +95,9 @@ def _heights(rows: pd.DataFrame) -> dict[str, float]:
 
 
 def _colours(rows: pd.DataFrame) -> dict[str, Any]:
-    """A colour for each group, the same in every figure; groups that ORDER has not come behind."""
+    """A colour for each group, the same in every figure; those that GROUPS has not come behind."""
     palette = ["black", *(colour for colour, _ in look.SERIES), look.RED]
-    groups = list(dict.fromkeys([*ORDER, *rows["group"]]))
+    groups = list(dict.fromkeys([*GROUPS, *rows["group"]]))
     return {group: palette[place % len(palette)] for place, group in enumerate(groups)}
 
 
