@@ -327,7 +327,7 @@ for (task, bed, name, _, seed), frame in predictions.items():
     frames.setdefault((task, bed, name), {})[seed] = frame
 devices = ", ".join(sorted({device for frame in speeds.values() for device in frame["device"]}))
 look = dict(
-    scale=p.scale, same_setting=params.as_published("05_loyalty", p),
+    scale=p.scale, same_setting=params.as_published("05_loyalty", p), units=report.COMPRESSION_UNITS,
     setting=f"encoder {p.encoder.rpartition('/')[2]}, source {p.source.rpartition('/')[2]}, attacked {p.attack_size or 'all'} texts as "
     f"`{mode}`, neighbours {p.words.rpartition('/')[2]}, speed in batches of {max(p.speed_batches)} on {devices}",
 )  # fmt: skip
@@ -367,7 +367,7 @@ SINGLE = [
 SINGLE += ["BERT-of-Theseus", "Teacher +Finetune", "Teacher, another seed"]
 if "mnli" in p.tasks:
     shown = {name: name for name in SINGLE if name in names["mnli"]}
-    table = report.compression_table(
+    table = report.paper_table(
         report.compression_cells(arms, weights, "mnli", shown), printed=published.table(3, "Table 1"), **look
     )
     report.save(run.directory, {"table_1": table}, about=run.record)
@@ -390,7 +390,7 @@ GROUPS += ["Q8-PTQ +Finetune", "Q8-PTQ +KD", "BERT-PKD", "Theseus", "Theseus +KD
 if "mnli" in p.tasks:
     shown = {name: {"Theseus": "BERT-of-Theseus"}.get(name, name) for name in GROUPS}
     shown = {row: name for row, name in shown.items() if name in names["mnli"]}
-    table = report.compression_table(
+    table = report.paper_table(
         report.compression_cells(arms, weights, "mnli", shown), printed=published.table(3, "Table 2"), **look
     )
     report.save(run.directory, {"table_2": table}, about=run.record)
@@ -402,7 +402,7 @@ if "mnli" in p.tasks:
 # %%
 if "sst2" in p.tasks:
     shown = {"KD" if name == "Pure KD" else name: name for name in names["sst2"]}
-    table = report.compression_table(
+    table = report.paper_table(
         report.compression_cells(arms, weights, "sst2", shown), printed=published.table(3, "Table 3"), **look
     )
     report.save(run.directory, {"table_3": table}, about=run.record)

@@ -18,6 +18,21 @@ def ce(logits: Logits, labels: Labels) -> Scalar:
     return F.cross_entropy(logits, labels)
 
 
+def spans(
+    logits: Float[Tensor, "batch tokens 2"],
+    positions: Int[Tensor, "batch 2"],
+    mask: Int[Tensor, "batch tokens"],
+) -> Scalar:
+    """Cross entropy of an answer's first and last token among all tokens, in nats, mean of the two and over the batch.
+
+    L = (ce(start) + ce(end)) / 2                                       [BERT, Devlin et al. 2019, section 4.2]
+
+    `mask` is 1 where a token is and 0 where there is padding, which takes no probability. Without an answer both
+    positions are the null position ([CLS]). Uniform logits give the mean of log(tokens), 0 is the limit of certainty.
+    """
+    return F.cross_entropy(logits.masked_fill(mask[..., None] == 0, -torch.inf), positions)
+
+
 def kd(
     logits: Logits,
     teacher_logits: Logits,

@@ -128,6 +128,41 @@ class Encoder:
             )
         return model if self.layers is None else truncate(model, self.layers)
 
+    def reader(self, *, seed: int) -> transformers.PreTrainedModel:
+        """The encoder under a new head that reads spans, drawn from `seed`: logits (batch, tokens, 2), start and end.
+
+        A linear layer from each token's state to two numbers, as transformers' heads for question answering are; of T5
+        the encoder alone is read.
+        """
+        torch.manual_seed(seed)
+        with _named(self.location):
+            model = transformers.AutoModelForTokenClassification.from_pretrained(
+                self.location,
+                revision=self.revision,
+                dtype=torch.float32,
+                num_labels=2,
+                id2label={0: "start", 1: "end"},
+                label2id={"start": 0, "end": 1},
+            )
+        return model if self.layers is None else truncate(model, self.layers)
+
+    def masked_lm(self, *, seed: int | None) -> transformers.PreTrainedModel:
+        """The encoder under its masked-language-model head, drawn from `seed` where the checkpoint has none.
+
+        EncoderError for a checkpoint without one where the seed is None.
+        """
+        torch.manual_seed(seed or 0)
+        with _named(self.location):
+            model, report = transformers.AutoModelForMaskedLM.from_pretrained(
+                self.location, revision=self.revision, dtype=torch.float32, output_loading_info=True
+            )
+        if seed is None and report["missing_keys"]:
+            raise EncoderError(
+                f"encoder: {self.name} has no masked-language-model head ({min(report['missing_keys'])} is missing); "
+                "train one on some texts, or give a checkpoint that has it"
+            )
+        return model if self.layers is None else truncate(model, self.layers)
+
     def vectors(self, words: Sequence[str]) -> NDArray[np.float32]:
         """A unit vector (words, width) for each word: the mean of the encoder's input embeddings of its pieces.
 

@@ -32,6 +32,11 @@ def vanilla(names: Sequence[str], ids: "pd.Index[Any]") -> train.Loss:
     return lambda logits, batch: losses.ce(logits, batch["labels"])
 
 
+def spans(names: Sequence[str], ids: "pd.Index[Any]") -> train.Loss:
+    """Cross entropy of both ends of an answer, for windows of span questions (see `losses.spans`)."""
+    return lambda logits, batch: losses.spans(logits, batch["labels"], batch["attention_mask"])
+
+
 def distil(
     names: Sequence[str], ids: "pd.Index[Any]", *, teacher: pd.DataFrame, weight: float = LAMBDA
 ) -> train.Loss:

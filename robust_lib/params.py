@@ -20,7 +20,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 
 class ParameterError(ValueError):
@@ -38,6 +46,10 @@ def _ascending(values: list[float]) -> list[float]:
     if values != sorted(values):
         raise ValueError(f"should ascend: {sorted(values)}")
     return values
+
+
+def _member(value: Any) -> Any:
+    return {"encoder": value} if isinstance(value, str) else value
 
 
 def _two_levels(sparsities: list[float]) -> None:
@@ -358,8 +370,133 @@ class Loyalty(FineTuning):
         return type(self).model_validate(self.model_dump() | own.get(method, {}) | {"by_method": {}})
 
 
+class Member(BaseModel):
+    """A member of the family: a checkpoint, whole, its first `layers`, or with a share of its weights removed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    encoder: Name
+    layers: Count | None = None
+    sparsity: Share = 0.0
+
+
+class Reading(BaseModel):
+    """A reading of BERT-Attack: the mode, `k` candidates for each sub-word, at most so many important words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    mode: Literal["authors", "textattack", "exact"]
+    k: Count
+    most: Count | None = None
+    filtered: bool = True
+
+
+# Parameters of 06_miniature that may have another value for a task, and for a model.
+OF_A_TRAINING = (
+    "train_size", "test_size", "epochs", "learning_rate", "batch_size", "max_length", "warmup", "weight_decay",
+)  # fmt: skip
+OF_A_MODEL = ("epochs", "learning_rate", "batch_size", "warmup", "weight_decay")
+
+
+class Miniature(FineTuning):
+    """06_miniature: errors, neighbours, OOD detection and BERT-Attack of a model and its compressed versions."""
+
+    tasks: Annotated[list[Literal["squad", "imdb"]], *_axis] = Field(  # type: ignore[assignment]  # other tasks
+        description="squad (Tables 1 and 2, Figure 1), imdb (Table 3) or both"
+    )
+    family: Annotated[dict[Name, Annotated[Member, BeforeValidator(_member)]], Field(min_length=2)] = Field(
+        description="name: encoder, or {encoder, layers, sparsity}; at least two, the first is the original"
+    )
+    repeated: Annotated[list[Name], AfterValidator(_distinct)] = Field(
+        description="members fine-tuned once more with another seed, the control; none twice"
+    )
+    twins: Annotated[list[Name], AfterValidator(_distinct)] = Field(
+        description="two encoders that differ in their pretraining seed, the control before fine-tuning, or []"
+    )
+    train_paths: dict[Literal["squad", "imdb"], SplitPath] = Field(
+        description="task: dataset/split, as squad: squad/train_stand_in"
+    )
+    test_paths: dict[Literal["squad", "imdb"], SplitPath] = Field(
+        description="task: the split it is tested on, where not its development set; imdb: the attacked split"
+    )
+    challenge: SplitPath = Field(description="split of OOD questions: newsqa/validation, policyqa/test")
+    by_task: dict[Literal["squad", "imdb"], dict[Name, Any]] = Field(
+        description="task: {parameter: value}, where a task's value is another"
+    )
+    by_model: dict[Name, dict[Name, Any]] = Field(
+        description="member: {parameter: value}, where a model's value is another"
+    )
+    stride: Count = Field(description="tokens that two windows of a context share, from 1")
+    no_answer: float = Field(
+        description="no answer is given where the null score is above the best span's by more than this"
+    )
+    points: Annotated[list[Literal["pair", "context", "question"]], *_axis] = Field(
+        description="what a data point is: pair, context, question; the first makes the tables"
+    )
+    summary: Literal["cls", "mean"] = Field(description="vector of a text: cls, or mean of its tokens (T5)")
+    ks: Annotated[list[Count], *_axis, AfterValidator(_ascending)] = Field(
+        description="numbers of neighbours, from 1, ascending, none twice"
+    )
+    k: Count = Field(description="the number of neighbours of Table 2, one of `ks`")
+    index_size: Count | None = Field(
+        description="training examples that distances are measured to, from 1, or null for all"
+    )
+    challenge_size: Count | None = Field(description="OOD questions, from 1, or null for all")
+    ood_share: Sparsity = Field(
+        description="share of in-distribution points within the threshold, above 0 and below 1"
+    )
+    ood_by: Literal["heldout", "train"] = Field(
+        description="points that set the threshold: heldout (development) or train (each but itself)"
+    )
+    attacker: Name = Field(description="encoder whose masked-language-model head writes the candidates")
+    attacker_path: SplitPath = Field(description="texts that this head is trained on, if `attacker_epochs`")
+    attacker_epochs: Annotated[int, Field(ge=0)] = Field(
+        description="epochs of masked-language modelling, a whole number from 0: 0 takes the head as it is"
+    )
+    attacker_size: Count | None = Field(description="texts for it, from 1, or null for all")
+    attacks: Annotated[dict[Name, Reading], Field(min_length=1)] = Field(
+        description="name: {mode, k, most, filtered}, a reading of BERT-Attack; the first makes Table 3"
+    )
+    attack_size: Count | None = Field(description="texts attacked, from 1, or null for all")
+    words: Name = Field(description="synonyms that filter candidates: micro, or the path of a data directory")
+    budget: Count | None = Field(description="most queries for an example, from 1, or null for no limit")
+    errors: Name | None = Field(
+        description="data directory with published/miniature_error_ids, or null to leave that section out"
+    )
+
+    @property
+    def original(self) -> str:
+        """The model that the others are compressed versions of."""
+        return next(iter(self.family))
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        for field, names in (("repeated", self.repeated), ("by_model", self.by_model)):
+            for name in names:
+                if name not in self.family:
+                    raise ValueError(f"{field}: {name!r} is not of the family; {nearest(name, self.family)}")
+        if len(self.twins) not in (0, 2):
+            raise ValueError(f"twins = {self.twins}: two encoders, or none")
+        if self.k not in self.ks:
+            raise ValueError(f"k = {self.k} should be one of ks = {self.ks}")
+        _judge_overrides(self, "task", self.by_task, OF_A_TRAINING)
+        _judge_overrides(self, "model", self.by_model, OF_A_MODEL)
+        return self
+
+    def of(self, *names: str) -> Self:
+        """The values that hold for a task, a model, or both: their own, else those of all; the model's come last."""
+        own = {str(name): one for of in (self.by_task, self.by_model) for name, one in of.items()}
+        values = self.model_dump()
+        for name in names:
+            values |= own.get(name, {})
+        return type(self).model_validate(values | {"by_task": {}, "by_model": {}})
+
+
 def _judge_overrides(
-    study: Subnetworks | Loyalty, kind: str, values: Mapping[Any, Mapping[str, Any]], allowed: Iterable[str]
+    study: Subnetworks | Loyalty | Miniature,
+    kind: str,
+    values: Mapping[Any, Mapping[str, Any]],
+    allowed: Iterable[str],
 ) -> None:
     """Raise ValueError unless every task's (method's) own values are of parameters that may differ, and fit."""
     for one, own in values.items():
@@ -388,6 +525,7 @@ NOTEBOOKS: dict[str, type[Common]] = {
     "03_rmc": RobustCompression,
     "04_srnets": Subnetworks,
     "05_loyalty": Loyalty,
+    "06_miniature": Miniature,
 }
 
 
@@ -415,9 +553,11 @@ def as_published(notebook: str, checked: Common) -> bool:
     Only then may a number of ours be held against a printed one. False where that file is not at hand.
     """
     file = Path(__file__).parents[1] / "params" / "paper" / f"{notebook}.yaml"
-    paper = load(file) if file.exists() else {"scale": None}
-    own = checked.model_dump()
-    return all(own[name] == paper[name] for name in paper.keys() - {"seeds", "source", "words", "precision"})
+    if not file.exists():
+        return False
+    own, paper = checked.model_dump(), check(notebook, load(file), file=file).model_dump()
+    free = {"seeds", "source", "words", "errors", "precision"}
+    return all(own[name] == paper[name] for name in paper.keys() - free)
 
 
 def gather(notebook: Path, *, file: str | Path | None = None, given: Mapping[str, Any] | None = None) -> Any:

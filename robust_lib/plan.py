@@ -89,7 +89,7 @@ def missing(units: Iterable[runs.Unit]) -> list[str]:
     for value in (value for unit in runs.closure(units) for value in unit.arguments.values()):
         try:
             if isinstance(value, data.Split) and value.source not in ("micro", "hub"):
-                sources.split_file(value.source, value.path)
+                sources.split_files(value.source, value.path)
             elif isinstance(value, models.Encoder):
                 _ = value.location
         except data.DataError as error:

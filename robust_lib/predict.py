@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import torch
 import transformers
 from accelerate import Accelerator
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robust_lib import data, models, train
 
+Summary = Literal["cls", "mean"]
 CARRIED = ("heuristic", "subcase", "hard")
 
 
@@ -29,7 +33,7 @@ def logits(
     """
     rows = torch.full((len(encoded), len(models.labels(model))), torch.nan)
     for index, out in _passes(model, encoded, batch_size, precision, device or Accelerator().device):
-        rows[index] = out.float().cpu()
+        rows[index] = out.logits.float().cpu()
     return rows
 
 
@@ -55,14 +59,14 @@ def _passes(
     batch_size: int,
     precision: train.Precision,
     device: torch.device,
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """The rows of each batch and the model's logits for them; the model is left where and as it was."""
+) -> Iterator[tuple[Tensor, Any]]:
+    """The rows of each batch and the model's output for them; the model is left where and as it was."""
     home, mode = next(model.parameters()).device, model.training
     nn.Module.to(model, device).train(False)
     with torch.inference_mode(), train.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
             inputs = {name: batch[name].to(device) for name in train.INPUTS if name in batch}
-            yield batch["index"], model(**inputs).logits
+            yield batch["index"], model(**inputs)
     nn.Module.to(model, home).train(mode)
 
 
@@ -77,3 +81,96 @@ def frame(model: transformers.PreTrainedModel, split: data.Split, rows: Tensor) 
         if column in examples:
             predicted[column] = examples[column].to_numpy()
     return predicted
+
+
+def spans(
+    model: transformers.PreTrainedModel,
+    windows: data.Windows,
+    split: data.Split,
+    *,
+    batch_size: int = 128,
+    precision: train.Precision = "fp32",
+    longest: int = 30,
+    best: int = 20,
+) -> pd.DataFrame:
+    """The best answer to each question: one row per question, in the split's order.
+
+    `id` is the question's own, `answers` the texts of its gold answers, none where it is unanswerable. `text` is the
+    best span of up to `longest` tokens over all windows of the question, `score` the sum of its start and end logits.
+    As in transformers' run_qa, the `best` highest starts and ends of a window are put together, and `null` is the
+    lowest sum of start and end logits at the null position over the windows: every window must want no answer. No
+    answer is given where null - score is above a threshold (`metrics.exact_match`). Without any span `text` is empty
+    and `score` -inf, where run_qa writes "empty" with a score of 0. ValueError for a model that reads no spans.
+    """
+    if models.labels(model) != ["start", "end"]:
+        raise ValueError(f"{type(model).__name__} is no reader of spans: make one by models.Encoder.reader")
+    found = np.zeros((len(windows), 2), np.int64)
+    scores, nulls = np.zeros((2, len(windows)))
+    starts, lengths = windows.encoded.starts, windows.encoded.lengths
+    for index, out in _passes(model, windows.encoded, batch_size, precision, Accelerator().device):
+        for window, rows in zip(index.tolist(), out.logits.float().cpu().numpy(), strict=True):
+            logits = rows[: lengths[window]].astype(np.float64)
+            offsets = windows.offsets[starts[window] : starts[window + 1]]
+            found[window], scores[window] = _best_span(logits, offsets, longest, best)
+            nulls[window] = logits[windows.null[window]].sum()
+    examples = split.frame()
+    # Windows of a question from the best down, the first of equals first.
+    order = np.lexsort((-scores, windows.question))
+    top = order[np.unique(windows.question[order], return_index=True)[1]]
+    texts = [
+        context[begin:end].strip()
+        for context, (begin, end) in zip(examples["context"], found[top], strict=True)
+    ]
+    null = pd.Series(nulls).groupby(windows.question).min().to_numpy()
+    return pd.DataFrame(
+        {
+            "id": examples["id"].to_numpy(),
+            "answers": [answers["text"] for answers in examples["answers"]],
+            "text": texts,
+            "score": scores[top],
+            "null": null,
+        }
+    )
+
+
+def _best_span(
+    logits: NDArray[np.float64], offsets: NDArray[np.int32], longest: int, best: int
+) -> tuple[tuple[int, int], float]:
+    """Characters of the context from and to, and score, of the best span of one window; ((0, 0), -inf) without any."""
+    first, last = np.argsort(-logits, axis=0, kind="stable")[:best].T
+    begin, end = offsets[first, 0][:, None], offsets[last, 1]
+    tokens = last - first[:, None] + 1
+    possible = (begin >= 0) & (end > begin) & (tokens >= 1) & (tokens <= longest)
+    sums = np.where(possible, logits[first, 0][:, None] + logits[last, 1], -np.inf)
+    one, other = np.unravel_index(sums.argmax(), sums.shape)
+    if not possible[one, other]:
+        return (0, 0), -np.inf
+    return (int(begin[one, 0]), int(end[other])), float(sums[one, other])
+
+
+def vectors(
+    model: transformers.PreTrainedModel,
+    encoded: data.Encoded,
+    *,
+    summary: Summary = "cls",
+    batch_size: int = 128,
+    precision: train.Precision = "fp32",
+) -> Tensor:
+    """One fp32 vector (examples, width) per example: the encoder's last hidden state, below whatever head it is under.
+
+    "cls" is that of the first token, which has to be the tokenizer's [CLS]; "mean" the mean over all tokens that are
+    not padding. Of an encoder with a decoder (T5) the encoder alone is run.
+    """
+    body: Any = model.base_model
+    if body.config.is_encoder_decoder:
+        body = body.get_encoder()
+    rows = torch.full((len(encoded), body.config.hidden_size), torch.nan)
+    for index, out in _passes(body, encoded, batch_size, precision, Accelerator().device):
+        states = out.last_hidden_state.float()
+        if summary == "cls":
+            rows[index] = states[:, 0].cpu()
+        else:
+            lengths = torch.from_numpy(encoded.lengths)[index].to(states.device)
+            read = torch.arange(states.shape[1], device=states.device) < lengths[:, None]
+            rows[index] = ((states * read[:, :, None]).sum(dim=1) / lengths[:, None]).cpu()
+    return rows

@@ -1,4 +1,4 @@
-"""The boundaries that notebooks 01, 02, 03, 05 hold claims against are met by the numbers of the papers that make them.
+"""The boundaries that notebooks hold claims against are met by the numbers of the papers that make them.
 
 A boundary the paper itself misses would refute it by wording. Numbers are the printed ones; their rounding is allowed.
 """
@@ -203,3 +203,81 @@ def test_every_claim_of_the_third_paper_has_a_boundary_and_each_number_is_the_pr
     said = {float(number) for number in re.findall(r"printed=(-?[\d.]+)", source)}
     own = {round(value, 1) for _, _, value, _, _ in compressed()}
     assert said <= own
+
+
+# -- paper 2 ---------------------------------------------------------------------------------------------------
+
+PAIRS = published.table(2, "Table 2").set_index(["row", "column"])["printed"]
+UNDER_ATTACK = published.table(2, "Table 3").set_index(["row", "column"])["printed"]
+ERRORS, OOD_POINTS = "Prediction Errors", "Data Distribution"
+MEAN, VARIANCE = (
+    {when: f"Data Representation {when} fine tuning {of}" for when in ("before", "after")}
+    for of in ("Mean", "Variance")
+)
+LOST, LEFT, RIGHT = "% change in accuracy", "After attack accuracy", "Original accuracy"
+
+
+def miniatures() -> Iterator[tuple[str, str, float, float, float]]:
+    never = float("inf")
+    names = list(dict.fromkeys(row for row, _ in PAIRS.index))
+    large = [row for row in names if "BERT-large" in row]
+    for row in names:
+        item = {True: ("3-a", "4-a", "4-b", "5-a", "7-a"), False: ("", "4-d", "4-d", "5-b", "7-b")}[
+            row in large
+        ]
+        before, after = (PAIRS[row, MEAN[when]] for when in ("before", "after"))
+        if row in large:
+            yield item[0], row, PAIRS[row, ERRORS], -never, 0.6
+            for when in ("before", "after"):
+                yield (
+                    "4-c",
+                    f"{row}, {when}",
+                    PAIRS[row, VARIANCE[when]] / PAIRS[row, MEAN[when]],
+                    -never,
+                    0.2,
+                )
+                yield "4-e", f"{row}, {when}, K = 10", PAIRS[row, MEAN[when]], -never, 0.5
+        yield item[1], row, before, -never, 0.5
+        yield item[2], row, after - before, -never, 0
+        yield item[3], row, PAIRS[row, OOD_POINTS], -never, 0.3
+        for column, limit in ((ERRORS, 0.6), (MEAN["after"], 0.5), (OOD_POINTS, 0.3)):
+            yield item[4], f"{row}, {column}", PAIRS[row, column], -never, limit
+
+
+def attacked() -> Iterator[tuple[str, str, float, float, float]]:
+    never = float("inf")
+    targets = list(dict.fromkeys(row for row, _ in UNDER_ATTACK.index))
+    original, *compressed_, smallest = targets
+    yield "6-b", original, UNDER_ATTACK[original, LOST], -never, 50
+    for row in (*compressed_, smallest):
+        above = {
+            column: UNDER_ATTACK[row, column] - UNDER_ATTACK[original, column]
+            for column in (RIGHT, LEFT, LOST)
+        }
+        yield "6-a", row, 100 * above[RIGHT], -10, 0
+        yield "6-b", row, above[LOST], 0, never
+        yield "6-d", row, above[LEFT], -never, 0
+        if row != smallest:
+            yield "6-c", row, UNDER_ATTACK[smallest, LOST] - UNDER_ATTACK[row, LOST], 0, never
+
+
+@pytest.mark.parametrize(
+    ("item", "where", "value", "low", "high"),
+    [*miniatures(), *attacked()],
+    ids=lambda x: x if isinstance(x, str) else "",
+)
+def test_the_second_papers_own_number_lies_on_the_claimed_side(
+    item: str, where: str, value: float, low: float, high: float
+) -> None:
+    assert low <= value <= high
+
+
+def test_what_the_second_paper_draws_or_leaves_out_has_no_printed_number() -> None:
+    # 3-b rests on error lists (tests/test_error_lists.py), 5-c on Figure 1 c
+    asked = set(published.claims(2)["item"].str.removeprefix("claim ")) - {"3-b", "5-c"}
+    assert {item for item, *_ in (*miniatures(), *attacked())} == asked
+
+
+def test_the_deviation_of_neighbours_in_the_unit_of_the_mean_is_not_negligible() -> None:
+    ratios = [PAIRS[row, VARIANCE["before"]] ** 0.5 / PAIRS[row, MEAN["before"]] for row, _ in PAIRS.index]
+    assert min(ratios) > 0.5

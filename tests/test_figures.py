@@ -393,3 +393,195 @@ def test_labels_are_moved_no_more_than_they_must_be() -> None:
         tall = look.apart(axis, np.array([50.0, 50.0]), size=8, lines=np.array([1.0, 3.0]))
         np.testing.assert_allclose(tall, [50 - line, 50 + line])
         assert len(look.apart(axis, np.array([]), size=8)) == 0
+
+
+# -- paper 2 ---------------------------------------------------------------------------------------------------
+
+FAMILY = ["BERT-base", "Distil-BERT", "BERT-medium", "BERT-mini", "Tiny-BERT"]
+SECOND = "BERT-large, another seed"
+KS = [1, 2, 5, 10, 20, 50, 100]
+
+
+def neighbours(
+    models: list[str], panels: tuple[str, ...] = ("before", "after", "distribution")
+) -> pd.DataFrame:
+    rows = []
+    for panel in panels:
+        for place, model in enumerate(models):
+            for k in KS:
+                value = 0.4 - 0.05 * place + 0.001 * k
+                chance = 0.05 + 0.01 * place if panel == "distribution" else k / (4000 - k)
+                rows.append((panel, model, k, value, value - 0.02, value + 0.03, chance, 2000, 3))
+    columns = ["panel", "model", "k", "value", "low", "high", "chance", "n", "seeds"]
+    return pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0)
+
+
+def test_neighbour_agreement_is_drawn_over_k_beside_control_and_chance() -> None:
+    given = neighbours([*FAMILY, SECOND])
+    figure = report.neighbour_figure(given)
+    titles = [axis.get_title("left").replace("\n", " ") for axis in figure.axes]
+    assert titles == [
+        "a  Data representation before fine-tuning",
+        "b  Data representation after fine-tuning",
+        "c  Data distribution",
+    ]
+    for axis, panel in zip(figure.axes, ("before", "after", "distribution"), strict=True):
+        for model in [*FAMILY, SECOND]:
+            mine = given[(given["panel"] == panel) & (given["model"] == model)].sort_values("k")
+            assert (KS, mine["value"].round(6).tolist()) in lines(axis)
+            assert set(zip(KS, mine["low"].round(6), strict=True)) <= bands(axis)
+            assert set(zip(KS, mine["high"].round(6), strict=True)) <= bands(axis)
+        dotted = [line for line in axis.lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+        assert len(dotted) == (6 if panel == "distribution" else 1)
+        (control,) = [line for line in axis.lines if line.get_label() == SECOND]
+        assert (control.get_linestyle(), to_rgba(control.get_color())) == ("--", to_rgba("black"))
+        assert axis.get_xscale() == "log"
+        assert [text.get_text() for text in axis.get_xticklabels()] == [f"{k}" for k in KS]
+        assert axis.get_ylim()[0] == 0
+    assert sorted(legend(figure)) == sorted([*FAMILY, SECOND, "two unrelated models"])
+    assert plt.get_fignums() == []
+
+
+def test_a_model_keeps_its_colour_and_a_panel_its_letter_when_others_are_missing() -> None:
+    def colours(figure: Figure) -> dict[str, Any]:
+        return {str(line.get_label()): line.get_color() for axis in figure.axes for line in axis.lines}
+
+    figure = report.neighbour_figure(neighbours(["Tiny-BERT", "t5-small"], ("distribution",)))
+    all_of_them = colours(report.neighbour_figure(neighbours([*FAMILY, "t5-small"])))
+    assert {name: colours(figure)[name] for name in ("Tiny-BERT", "t5-small")} == {
+        name: all_of_them[name] for name in ("Tiny-BERT", "t5-small")
+    }
+    assert len({to_rgba(all_of_them[name]) for name in [*FAMILY, "t5-small"]}) == 6
+    assert [axis.get_title("left") for axis in figure.axes] == ["c  Data distribution"]
+    with pytest.raises(ValueError, match="unknown panel 'errors'; there are before, after, distribution"):
+        report.neighbour_figure(neighbours(FAMILY, ("errors",)))
+
+
+def test_an_undefined_agreement_leaves_the_axis_between_0_and_1() -> None:
+    given = neighbours(FAMILY, ("distribution",))
+    given.loc[given["model"] == "Tiny-BERT", ["value", "low", "high", "chance"]] = [
+        np.nan,
+        -np.inf,
+        np.inf,
+        np.nan,
+    ]
+    low, high = report.neighbour_figure(given).axes[0].get_ylim()
+    assert low == 0
+    assert 1 <= high < 1.1
+
+
+def pairs() -> pd.DataFrame:
+    """Table 2 as measured, with the control first; representations have no bound."""
+    columns = {
+        "errors": "Prediction Errors",
+        "before": "Data Representation before fine tuning Mean",
+        "after": "Data Representation after fine tuning Mean",
+        "distribution": "Data Distribution",
+    }
+    table, rows = published.table(2, "Table 2"), []
+    for name, column in columns.items():
+        printed = table[table["column"] == column].set_index("row")["printed"]
+        for pair in [*printed.index, f"BERT-large / {SECOND}"]:
+            theirs = printed.get(pair, np.nan)
+            value = 0.6 if np.isnan(theirs) else 0.9 * theirs
+            bound = 1.5 * value if name in ("errors", "distribution") else np.nan
+            rows.append((name, pair, value, 0.9 * value, 1.1 * value, value / 2, bound, theirs, 0.54, 0.66))
+    columns_of = ["characteristic", "pair", "value", "low", "high", "chance", "bound", "printed"]
+    return pd.DataFrame(rows, columns=[*columns_of, "control_low", "control_high"])
+
+
+def test_each_pair_is_a_row_of_value_limits_chance_bound_print_and_control() -> None:
+    given = pairs()
+    figure = report.pairs_figure(given)
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == list(dict.fromkeys(given["pair"]))
+    heights = dict(zip(labels, figure.axes[0].get_yticks(), strict=True))
+    for axis, name in zip(figure.axes, ("errors", "before", "after", "distribution"), strict=True):
+        drawn = {
+            (
+                str(line.get_marker()),
+                *(tuple(np.round(one, 6)) for one in (line.get_xdata(), line.get_ydata())),
+            )
+            for line in axis.lines
+        }
+        for one in given[given["characteristic"] == name].to_dict("records"):
+            at = round(heights[one["pair"]], 6)
+            assert ("None", (round(one["low"], 6), round(one["high"], 6)), (at, at)) in drawn
+            for column, marker in {"value": "o", "chance": "|", "bound": "$]$", "printed": "D"}.items():
+                there = [mark for mark in drawn if mark[0] == marker and mark[2] == (at,)]
+                known = [] if np.isnan(one[column]) else [(marker, (round(one[column], 6),), (at,))]
+                assert there == known
+            assert {(0.54, at - 0.5), (0.66, at + 0.5)} <= bands(axis)
+    low, high = figure.axes[0].get_ylim()
+    assert low > high  # the first row on top
+    assert legend(figure) == [
+        "ours, 95 % interval",
+        "two trainings of one model",
+        "two unrelated models",
+        "largest for these sizes",
+        "paper",
+    ]
+    assert [text.replace("\n", " ") for text in words(figure.axes[-1])] == [
+        "with the original",
+        "among the compressed",
+        "control",
+    ]
+    assert_readable(figure, [*figure.axes[0].get_yticklabels(), *figure.axes[-1].texts])
+    assert plt.get_fignums() == []
+
+
+def test_pairs_with_the_original_stand_on_top_and_marks_may_be_missing() -> None:
+    given = pd.DataFrame(
+        {"characteristic": "errors", "pair": ["a / b", "b / c", f"a / {SECOND}", "a / c"], "value": 0.5}
+    )
+    figure = report.pairs_figure(given.assign(low=-np.inf, high=np.inf))
+    labels = [text.get_text() for text in figure.axes[0].get_yticklabels()]
+    assert labels == ["a / b", "a / c", "b / c", f"a / {SECOND}"]
+    assert legend(figure) == ["ours, 95 % interval"]
+    low, high = figure.axes[0].get_xlim()
+    assert -0.1 < low < 0 < 1 <= high < 1.1
+    with pytest.raises(ValueError, match="unknown characteristic 'auc'; there are errors, before"):
+        report.pairs_figure(given.assign(characteristic="auc", low=0, high=1))
+
+
+def attacked() -> pd.DataFrame:
+    table = published.table(2, "Table 3").pivot(index="row", columns="column", values="printed")
+    before, after = (table[f"{name} accuracy"].to_numpy() for name in ("Original", "After attack"))
+    limits = {"before": before - 0.02, "after": after - 0.04}
+    columns: dict[str, Any] = {
+        "model": table.index,
+        "printed_before": before,
+        "printed_after": after,
+    } | limits
+    for name, value in limits.items():
+        columns |= {f"{name}_low": value - 0.03, f"{name}_high": value + 0.01}
+    return pd.DataFrame(columns)
+
+
+def test_accuracy_before_and_after_the_attack_is_joined_beside_the_printed() -> None:
+    given = attacked()
+    figure = report.robustness_under_attack_figure(given)
+    (axis,) = figure.axes
+    assert [text.get_text() for text in axis.get_yticklabels()] == given["model"].tolist()
+    drawn = [([*np.round(x, 4)], [*np.round(y, 4)]) for x, y in lines(axis)]
+    for at, one in enumerate((100 * given.drop(columns="model")).round(4).to_dict("records")):
+        assert ([one["before"], one["after"]], [at, at]) in drawn
+        for name in ("before", "after"):
+            assert ([one[f"{name}_low"], one[f"{name}_high"]], [at, at]) in drawn
+            assert ([one[name]], [at]) in drawn
+            assert ([one[f"printed_{name}"]], [pytest.approx(at + 0.28)]) in drawn
+    large = given.index[given["model"] == "bert large"][0]
+    assert words(axis)[large] == "−43 %  (paper −40 %)"  # 0.5235 / 0.9239 and 0.5635 / 0.9439
+    assert legend(figure) == ["before, 95 % interval", "after the attack, 95 % interval", "paper"]
+    assert_readable(figure, [*axis.get_yticklabels(), *axis.texts])
+    assert "%" in axis.get_xlabel()
+    assert plt.get_fignums() == []
+
+
+def test_the_attack_figure_does_without_print_and_names_no_change_of_nothing() -> None:
+    given = attacked().drop(columns=["printed_before", "printed_after"])
+    given.loc[0, ["before", "before_low", "before_high", "after", "after_low", "after_high"]] = 0.0
+    given.loc[1, "after"] = 1.1 * given.loc[1, "before"]
+    (axis,) = (figure := report.robustness_under_attack_figure(given)).axes
+    assert words(axis)[:2] == ["undefined", "+10 %"]
+    assert legend(figure) == ["before, 95 % interval", "after the attack, 95 % interval"]

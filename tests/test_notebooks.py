@@ -132,6 +132,11 @@ THINNED: dict[str, dict[str, Any]] = {
         "train_size": 64, "test_size": 60, "epochs": 1, "head_sample": 32, "calibration_size": 32,
         "attack_size": 8, "sentences": "micro-tiny", "speed_rounds": 2,
     },
+    "06_miniature": {
+        "family": {"BERT-base": "micro-base", "BERT-mini": "micro-mini", "Tiny-BERT": "micro-tiny"},
+        "repeated": ["BERT-base", "Tiny-BERT"], "train_size": 96, "test_size": 60, "epochs": 1, "index_size": 60,
+        "challenge_size": 40, "ks": [1, 10], "by_task": {"imdb": {"max_length": 64}}, "attack_size": 6,
+    },
 }  # fmt: skip
 
 
@@ -166,6 +171,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "distilbert": None, "tinybert": None, "modes": ["textattack"], "sentences": None, "attack_size": 6,
         "speed_batches": [4], "theseus_slope": 0.5, "by_method": {"Q8-PTQ +KD": {"epochs": 2}},
     },
+    "06_miniature": {
+        "family": {
+            "whole": "micro-base", "two layers": {"encoder": "micro-base", "layers": 2},
+            "pruned": {"encoder": "micro-base", "sparsity": 0.4},
+        },
+        "repeated": ["whole"], "twins": [], "points": ["question"], "summary": "mean", "ood_by": "train",
+        "attacks": {"exact": {"mode": "exact", "k": 6, "filtered": False}}, "attacker_epochs": 1, "attacker_size": 32,
+        "by_model": {"pruned": {"learning_rate": 1e-3}},
+    },
 }  # fmt: skip
 
 
@@ -177,7 +191,7 @@ def test_it_runs_in_another_way_and_with_two_seeds(name: str, executed: Callable
     assert {entry["seeds"] for entry in claims} == {2}
 
 
-@pytest.mark.parametrize("paper", [1, 3, 4])
+@pytest.mark.parametrize("paper", published.PAPERS)
 def test_every_claim_is_asked_in_a_notebook(paper: int) -> None:
     sources = "".join(file.read_text(encoding="utf-8") for file in NOTEBOOKS)
     asked = published.claims(paper)["item"].str.removeprefix("claim ")

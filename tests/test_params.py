@@ -265,6 +265,79 @@ def test_every_method_that_trains_may_have_values_of_its_own_in_parameters_that_
     assert set(params.UNTRAINED) < set(params.METHODS)
 
 
+MINIATURE = "06_miniature"
+
+
+def paper_2(**changes: Any) -> dict[str, Any]:
+    return params.load(Path(__file__).parents[1] / "params" / "paper" / f"{MINIATURE}.yaml") | changes
+
+
+def test_a_member_of_a_family_is_an_encoder_or_a_part_of_one() -> None:
+    half = {"encoder": "BERT-base", "layers": 6, "sparsity": 0.4}
+    checked = params.check(MINIATURE, paper_2(family={"whole": "BERT-base", "half": half}, repeated=["half"]))
+    assert checked.original == "whole"
+    whole, part = checked.family.values()
+    assert (whole.encoder, whole.layers, whole.sparsity) == ("BERT-base", None, 0.0)
+    assert part.model_dump() == half
+
+
+def test_a_task_and_a_model_have_their_own_values_the_models_last() -> None:
+    own = {"by_task": {"imdb": {"epochs": 4, "batch_size": 8}}, "by_model": {"Tiny-BERT": {"epochs": 5}}}
+    checked = params.check(MINIATURE, paper_2(**own))
+    tiny, large = (checked.of("imdb", name) for name in ("Tiny-BERT", "BERT-large"))
+    assert (tiny.epochs, tiny.batch_size, large.epochs) == (5, 8, 4)
+    assert (checked.of("squad", "BERT-large").epochs, checked.of("squad").recipe) == (2, checked.recipe)
+    assert set(params.OF_A_TRAINING) | set(params.OF_A_MODEL) <= set(params.Miniature.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"family": {"a": "BERT-base"}}, ["family = ", "at least 2 items", "the first is the original"]),
+        (
+            {"family": {"a": "BERT-base", "b": {"encodr": "x"}}},
+            ["family['b']['encoder']: is missing", "family['b']['encodr'] = 'x'", "{encoder, layers, sparsity}"],
+        ),
+        (
+            {"family": {"a": "BERT-base", "b": {"encoder": "x", "sparsity": 1.0}}, "repeated": []},
+            ["family['b']['sparsity'] = 1.0", "less than 1"],
+        ),
+        ({"repeated": ["BERT-larg"]}, ["repeated: 'BERT-larg' is not of the family", "did you mean BERT-large?"]),
+        ({"by_model": {"tiny": {}}}, ["by_model: 'tiny' is not of the family"]),
+        ({"by_model": {"Tiny-BERT": {"stride": 3}}}, ["by_model['Tiny-BERT']: 'stride' differs by no model"]),
+        ({"by_task": {"imdb": {"k": 3}}}, ["by_task['imdb']: 'k' differs by no task", "allowed: batch_size"]),
+        ({"by_task": {"imdb": {"epochs": -1}}}, ["by_task['imdb']: epochs = -1"]),
+        ({"twins": ["BERT-base"]}, ["twins = ['BERT-base']: two encoders, or none"]),
+        ({"k": 7}, ["k = 7 should be one of ks"]),
+        ({"ks": [10, 5]}, ["ks = [10, 5]", "should ascend"]),
+        ({"points": ["answer"]}, ["points[0] = 'answer'", "pair, context, question"]),
+        ({"attacks": {}}, ["attacks = {}", "a reading of BERT-Attack"]),
+        (
+            {"attacks": {"x": {"mode": "author", "k": 3}}},
+            ["attacks['x']['mode'] = 'author'", "did you mean authors?"],
+        ),
+        ({"attacks": {"x": {"mode": "exact"}}}, ["attacks['x']['k']: is missing"]),
+        ({"ood_by": "test"}, ["ood_by = 'test'", "heldout (development) or train"]),
+        ({"attacker_epochs": -1}, ["attacker_epochs = -1", "0 takes the head as it is"]),
+        ({"challenge": "newsqa"}, ["challenge = 'newsqa'", "newsqa/validation"]),
+    ],
+)  # fmt: skip
+def test_a_refused_value_of_a_family_study_is_named(changes: dict[str, Any], said: list[str]) -> None:
+    with pytest.raises(params.ParameterError) as caught:
+        params.check(MINIATURE, paper_2(**changes), file="x.yaml")
+    message = str(caught.value)
+    assert [part for part in ["x.yaml: ", *said] if part not in message] == []
+    assert "validation error" not in message
+
+
+def test_a_study_is_as_published_with_a_family_written_in_either_way() -> None:
+    checked = params.check(MINIATURE, paper_2(seeds=[5], source="elsewhere", errors=None))
+    assert params.as_published(MINIATURE, checked)
+    spelt = paper_2()["family"] | {"Tiny-BERT": {"encoder": "BERT-tiny", "layers": None}}
+    assert params.as_published(MINIATURE, params.check(MINIATURE, paper_2(family=spelt)))
+    assert not params.as_published(MINIATURE, params.check(MINIATURE, paper_2(k=5)))
+
+
 def _refused(parameters: dict[Any, Any]) -> str:
     with pytest.raises(params.ParameterError) as caught:
         params.check(STUDY, parameters, file="params/colab/x.yaml")

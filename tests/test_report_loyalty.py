@@ -29,8 +29,8 @@ def as_printed(item: str, half: float = 0.5) -> dict[tuple[str, str], compare.In
 
 
 def made(item: str, cells: dict[tuple[str, str], compare.Interval], **options: Any) -> report.Table:
-    given = {"scale": "paper", "same_setting": True} | options
-    return report.compression_table(cells, printed=published.table(3, item), **given)
+    given = {"units": report.COMPRESSION_UNITS, "scale": "paper", "same_setting": True} | options
+    return report.paper_table(cells, printed=published.table(3, item), **given)
 
 
 def rows(table: report.Table) -> list[str]:

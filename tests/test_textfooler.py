@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from robust_lib import attack
-from robust_lib.attack import lexica, textfooler, victims
+from robust_lib.attack import greedy, lexica, textfooler, victims
 from robust_lib.attack.textfooler import MODES
 
 AUTHORS, TEXTATTACK, PAPER = MODES["authors"], MODES["textattack"], MODES["paper"]
@@ -560,10 +560,10 @@ def test_a_calibrated_cosine_takes_the_place_of_the_threshold(name):
 
 def test_words_as_textattack_has_them():
     given = "I don't like 'x-ray' films -- ``really`` , U.S. e_mail_ *now* 3.5 %"
-    assert textfooler.textattack_words(given) == [
+    assert greedy.textattack_words(given) == [
         "I", "don't", "like", "x-ray", "films", "``really``", "U", "S", "e_mail", "now", "3", "5"
     ]  # fmt: skip
-    assert textfooler.textattack_words("") == []
+    assert greedy.textattack_words("") == []
 
 
 def test_the_table_has_a_row_for_every_point_and_one_for_the_queries():

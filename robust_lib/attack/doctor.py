@@ -35,7 +35,7 @@ class Resource:
 
 def resources(source: str, sentences: str | None = None) -> list[Resource]:
     """The resources for a source, "micro" or a data directory, and for an encoder of sentence similarity."""
-    stop = Resource("stop words", lexica.STOP_WORDS, f"{len(lexica.stop_words())} words")
+    stop = Resource("stop words", lexica.STOP_WORDS, f"{len(lexica.stop_words(lexica.STOP_WORDS))} words")
     return [stop, *(_micro() if source == lexica.MICRO else _of_directory(source)), _encoder(sentences)]
 
 

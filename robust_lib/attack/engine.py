@@ -34,7 +34,8 @@ K = TypeVar("K", bound=Hashable)
 
 VICTIM = "victim"  # the oracle whose rows are probabilities and whose queries count
 SLACK = 0.02  # of the sum of a victim's row: an endpoint may round its probabilities to two decimals
-KEPT = 65_536  # rows of each oracle kept between rounds; the oldest go first
+KEPT = 65_536  # rows of each oracle kept between rounds, and numbers in them (512 MiB); the oldest go first
+KEPT_NUMBERS = 2**26
 
 
 class Oracle(Protocol):
@@ -232,8 +233,9 @@ class _Desk:
         return np.stack([self.known[text] for text in texts]) if texts else np.empty((0, self.width or 0))
 
     def forget(self) -> None:
-        """Let go of the oldest rows beyond `KEPT`, between rounds: nobody waits for them."""
-        for text in list(islice(self.known, max(0, len(self.known) - KEPT))):
+        """Let go of the oldest rows beyond `KEPT` and `KEPT_NUMBERS`, between rounds: nobody waits for them."""
+        most = min(KEPT, KEPT_NUMBERS // max(1, self.width or 0))
+        for text in list(islice(self.known, max(0, len(self.known) - most))):
             del self.known[text]
 
     def _halving(

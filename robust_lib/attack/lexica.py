@@ -27,6 +27,7 @@ MICRO = "micro"
 TABLE = "lexica/counterfitted_top50.parquet"
 LIST = "lexica/counterfitted_neighbors.json"
 STOP_WORDS = Path(__file__).parent / "stop_words.txt"
+NLTK_STOP_WORDS = Path(__file__).parent / "nltk_stop_words.txt"
 MOST = 50  # synonyms of a word, in the paper and in both programs
 REMEDY = (
     "`python -m robust_lib.attack build VECTORS DIR` makes the table from counter-fitted-vectors.txt of "
@@ -57,6 +58,19 @@ class Words:
         known = _micro(word) if self.source == MICRO else _of_file(word, neighbours_file(self.source))
         return tuple(other for other, score in known[:most] if score >= cosine)
 
+    def alike(self, word: str, other: str) -> float | None:
+        """The cosine of two words in [0, 1], the same either way; None where the source does not know both.
+
+        Of the scored table: the cosine where one is among the other's listed neighbours, else 0, as all that is known
+        of it is that it is lower. Without scores, 1 for the micro world's synonyms and the words of a list, else 0. A
+        word and itself: 1.
+        """
+        rows = _cosines(word, self.source), _cosines(other, self.source)
+        listed = [row[near] for row, near in zip(rows, (other, word), strict=True) if row and near in row]
+        if listed:
+            return listed[0]
+        return None if None in rows else float(word == other)
+
     def tags(self, tokens: tuple[str, ...]) -> tuple[str, ...]:
         """The universal part of speech of each token: NLTK's tagger, or the micro world's lexicon."""
         return (
@@ -66,7 +80,12 @@ class Words:
     @property
     def stop_words(self) -> frozenset[str]:
         """The authors' 266 words that are never replaced: in lower case, and compared as written."""
-        return stop_words()
+        return stop_words(STOP_WORDS)
+
+    @property
+    def nltk_stop_words(self) -> frozenset[str]:
+        """NLTK's 179 words, which TextAttack's recipes leave alone unless they have a list of their own."""
+        return stop_words(NLTK_STOP_WORDS)
 
     def fingerprint(self) -> str:
         """SHA-256 over the content of all that is used: word sets or files, stop words, encoder, threshold."""
@@ -78,10 +97,10 @@ class Words:
         return hashlib.sha256("\n".join([*parts, repr(self.threshold)]).encode()).hexdigest()
 
 
-@lru_cache(maxsize=1)
-def stop_words() -> frozenset[str]:
-    """The words of `stop_words.txt`."""
-    lines = STOP_WORDS.read_text(encoding="utf-8").splitlines()
+@lru_cache(maxsize=2)
+def stop_words(file: Path) -> frozenset[str]:
+    """The words of a file, one a line."""
+    lines = file.read_text(encoding="utf-8").splitlines()
     return frozenset(line for line in lines if not line.startswith("#"))
 
 
@@ -107,6 +126,20 @@ def sha256(file: Path) -> str:
     """SHA-256 of a file's bytes, read once per process and version of the file."""
     stat = file.stat()
     return sources.sha256(file, stat.st_mtime_ns, stat.st_size)
+
+
+def _cosines(word: str, source: str) -> dict[str, float] | None:
+    """The listed neighbours of a word and their cosines; None for a word that the source has not."""
+    if source == MICRO:
+        return dict(_micro(word)) if word in _SETS else None
+    file = neighbours_file(source)
+    return _row(word, file, sha256(file))
+
+
+@lru_cache(maxsize=65_536)
+def _row(word: str, file: Path, content: str) -> dict[str, float] | None:
+    places, scored = _neighbours(file, content)
+    return dict(scored(places[word])) if word in places else None
 
 
 Scored = tuple[

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
@@ -44,8 +44,8 @@ def sentences(
     return _Remembered(victims.Forward(model, tokenizer, _mean, max_length=longest, rows=rows, device=device))
 
 
-def _mean(output: Any, mask: Tensor) -> Tensor:
-    real = mask[:, :, None]
+def _mean(output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
+    real = inputs["attention_mask"][:, :, None]
     states: Tensor = output.last_hidden_state.float() * real
     return F.normalize(states.sum(dim=1) / real.sum(dim=1), dim=-1)
 

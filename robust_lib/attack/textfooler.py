@@ -6,8 +6,6 @@ until the prediction changes. They differ in the points that are the fields of `
 
 from __future__ import annotations
 
-import dataclasses
-import re
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import compress
@@ -17,12 +15,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from robust_lib.attack import greedy
 from robust_lib.attack.engine import Ask, Attack, Outcome, Rows, Text
+from robust_lib.attack.greedy import Floats, Page, Sentence, put
 from robust_lib.attack.lexica import Words
 
 Scale = Literal["cosine", "1 - arccos(cosine)", "1 - arccos(cosine) / pi"]
-Sentence = tuple[str, ...]  # the words of a text
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,6 +144,7 @@ MODES: dict[str, Mode] = {
     ),
 }
 _PARTS = {
+    "None": "all",
     "released": "the word, 4 before and 4 after in the text as it stands; the whole text up to 10 words",
     "TextAttack's": "the word, 4 before and 3 after in the original; its first occurrence among them",
     "whole text": "the whole text as it stands",
@@ -154,21 +153,12 @@ _PARTS = {
 
 def modes_table() -> pd.DataFrame:
     """The points in which the modes differ: a row each, a column for each mode, in words."""
-    points = {
-        point.metadata["point"]: [_said(getattr(mode, point.name)) for mode in MODES.values()]
-        for point in dataclasses.fields(Mode)
-    }
+    points = greedy.points(MODES, _PARTS)
     sent = {"after the query": "all candidates", "before the query": "candidates that pass the checks"}
     points["queries"] = [
         f"1 for the text, 1 for each of {mode.probed}, {sent[mode.checked]}" for mode in MODES.values()
     ]
     return pd.DataFrame.from_dict(points, orient="index", columns=list(MODES)).rename_axis("point")
-
-
-def _said(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "all" if value is None else _PARTS.get(str(value), str(value))
 
 
 def textfooler(text: Text, gold: int, *, column: int, words: Words, mode: Mode) -> Attack:
@@ -179,7 +169,7 @@ def textfooler(text: Text, gold: int, *, column: int, words: Words, mode: Mode) 
     for twice or not; an example that the victim has wrong is skipped with none. Text in a script without spaces is
     not cut into words.
     """
-    page = _read(text, column, mode)
+    page = greedy.read(text, column, whole=mode.words != "split at spaces")
     original = (yield Ask("victim", [page.write(page.words)]))[0]
     if original.argmax() != gold:
         return Outcome("skipped", page.write(page.words), changed=0, queries=0)
@@ -207,75 +197,6 @@ def textfooler(text: Text, gold: int, *, column: int, words: Words, mode: Mode) 
     return Outcome(status, page.write(sentence), changed=changed, queries=queries)
 
 
-@dataclass(frozen=True)
-class _Page:
-    """A text as words and what stands between them; `own` are the places of the attacked column's words."""
-
-    words: Sentence
-    gaps: tuple[str, ...]  # one more than words: before the first, between each two, after the last
-    own: range
-    text: Text
-    column: int
-    whole: bool  # words and gaps are those of all columns, joined by line breaks; else of the attacked one
-
-    def written(self, words: Sentence, gaps: Sequence[str]) -> str:
-        return "".join(gap + word for gap, word in zip(gaps, words, strict=False)) + gaps[-1]
-
-    def write(self, words: Sentence, gaps: Sequence[str] | None = None) -> Text:
-        """The columns with these words in the places of the page's."""
-        line = self.written(words, gaps or self.gaps)
-        if self.whole:
-            before = sum(len(part) + 1 for part in self.text[: self.column])
-            after = sum(len(part) + 1 for part in self.text[self.column + 1 :])
-            line = line[before : len(line) - after]
-        return (*self.text[: self.column], line, *self.text[self.column + 1 :])
-
-    def without(self, index: int) -> Text:
-        """The columns without a word and the space before it, after it where the word is the first."""
-        gaps, last = list(self.gaps), index == len(self.words) - 1 and not self.gaps[-1]
-        if index == 0:
-            gaps[1] = gaps[1].removeprefix(" ")
-        elif not (self.whole and last):  # TextAttack keeps the space before a last word
-            gaps[index] = gaps[index].removesuffix(" ")
-        return self.write(_put("", self.words, index), gaps)
-
-    def around(self, words: Sentence, index: int, size: int | None) -> str:
-        """The part of the text that a similarity is taken of."""
-        span = slice(*window(index, len(words), size).indices(len(words)))
-        return self.written(words[span], ("", *self.gaps[span.start + 1 : span.stop], ""))
-
-
-def _put(word: str, sentence: Sentence, index: int) -> Sentence:
-    return (*sentence[:index], word, *sentence[index + 1 :])
-
-
-def _read(text: Text, column: int, mode: Mode) -> _Page:
-    if mode.words == "split at spaces":
-        words = tuple(text[column].split())
-        gaps = ("", *[" "] * (len(words) - 1), "")
-        return _Page(words, gaps, range(len(words)), text, column, whole=False)
-    line, gaps_found, end = "\n".join(text), [], 0
-    words = tuple(textattack_words(line))
-    for word in words:
-        start = line.index(word, end)
-        gaps_found.append(line[end:start])
-        end = start + len(word)
-    counts = [len(textattack_words(part)) for part in text]
-    own = range(sum(counts[:column]), sum(counts[: column + 1]))
-    return _Page(words, (*gaps_found, line[end:]), own, text, column, whole=True)
-
-
-# Letters, digits and the signs that TextAttack takes for letters; those of _EDGES neither begin nor end a word.
-_LETTERS = re.compile(r"[\w˗`×'\-_*@]+")
-_EDGES = "'-_*@"
-
-
-def textattack_words(text: str) -> list[str]:
-    """The words of a text as TextAttack 0.3.11 has them: "don't" and "x-ray" are one, punctuation is none."""
-    pieces = (piece for part in text.split() for piece in _LETTERS.findall(part.strip(_EDGES)))
-    return [word for piece in pieces if (word := piece.strip(_EDGES))]
-
-
 def window(index: int, length: int, size: int | None) -> slice:
     """The words that stand for a text in its similarity: `size` around `index`, moved inwards at the ends.
 
@@ -294,7 +215,7 @@ def window(index: int, length: int, size: int | None) -> slice:
 
 
 def _ranked(
-    page: _Page, original: Floats, gold: int, words: Words, mode: Mode
+    page: Page, original: Floats, gold: int, words: Words, mode: Mode
 ) -> Generator[Ask, Rows, tuple[list[int], int]]:
     """The places to attack, the most important first, and how many texts were asked for."""
     open_ = [index for index in page.own if page.words[index] not in words.stop_words]
@@ -304,20 +225,15 @@ def _ranked(
     oov = mode.probe == "<oov> in its place"
     rows = yield Ask(
         "victim",
-        [page.write(_put("<oov>", page.words, index)) if oov else page.without(index) for index in asked],
+        [page.write(put("<oov>", page.words, index)) if oov else page.without(index) for index in asked],
     )
-    if mode.importance == "lost probability":
-        scores = 1 - rows[:, gold]  # as TextAttack has it, and rounds it
-    else:
-        labels = rows.argmax(axis=1)
-        gained = np.where(labels != gold, rows.max(axis=1) - original[labels], 0.0)
-        scores = original[gold] - rows[:, gold] + gained
+    scores = greedy.importance(rows, original, gold, gained=mode.importance != "lost probability")
     places = [asked[place] for place in np.argsort(-scores, kind="stable")]
     return [index for index in places if index in open_], len(asked)
 
 
 def _checked(
-    page: _Page, sentence: Sentence, index: int, words: Words, mode: Mode
+    page: Page, sentence: Sentence, index: int, words: Words, mode: Mode
 ) -> Generator[Ask, Rows, tuple[list[Sentence], Floats, Floats]]:
     """The candidates to query at a place, how similar each is, and how many checks it fails: a fault is a 1."""
     tried, before = _candidates(page, sentence, index, words, mode), mode.checked == "before the query"
@@ -332,14 +248,14 @@ def _checked(
     return tried, near, faults
 
 
-def _candidates(page: _Page, sentence: Sentence, index: int, words: Words, mode: Mode) -> list[Sentence]:
+def _candidates(page: Page, sentence: Sentence, index: int, words: Words, mode: Mode) -> list[Sentence]:
     """The current text with each synonym in the word's place."""
     word = sentence[index]
     restored = mode.lookup == "in lower case, case restored"
     found = words.neighbours(word.lower() if restored else word, cosine=mode.cosine)
     if restored:
         found = tuple(_cased(one, word) for one in found)
-    tried = [_put(one, sentence, index) for one in found if one != word]
+    tried = [put(one, sentence, index) for one in found if one != word]
     if mode.order == "by the whole text's alphabet":
         tried.sort(key=lambda one: page.written(one, page.gaps))
     return tried
@@ -355,7 +271,7 @@ def _cased(word: str, pattern: str) -> str:
 
 
 def _other_part(
-    page: _Page, tried: Sequence[Sentence], index: int, words: Words, mode: Mode
+    page: Page, tried: Sequence[Sentence], index: int, words: Words, mode: Mode
 ) -> NDArray[np.bool_]:
     """Whether each candidate is another part of speech than the original word."""
 
@@ -382,13 +298,14 @@ def scaled(cosine: Floats, scale: Scale) -> Floats:
 
 
 def _similarities(
-    page: _Page, base: Sentence, tried: Sequence[Sentence], index: int, words: Words, mode: Mode
+    page: Page, base: Sentence, tried: Sequence[Sentence], index: int, words: Words, mode: Mode
 ) -> Generator[Ask, Rows, Floats]:
     """How similar each candidate is to `base`, on the mode's scale; 1 where it is not looked at."""
     unseen = mode.short == "not checked" and len(page.words) < (mode.window or 0)
     if words.sentences is None or unseen or not tried:
         return np.ones(len(tried))
-    rows = yield Ask("sentences", [(page.around(one, index, mode.window),) for one in (base, *tried)])
+    places = window(index, len(page.words), mode.window)
+    rows = yield Ask("sentences", [(page.within(one, places),) for one in (base, *tried)])
     return scaled((rows[1:] * rows[0]).sum(axis=1), mode.scale)
 
 
@@ -406,17 +323,11 @@ def _choice(
     rows: Rows, gold: int, near: Floats, faults: Floats, lowest: float, mode: Mode
 ) -> tuple[int | None, bool]:
     """The candidate that is kept, if any, and whether it ends the attack."""
-    flipped = rows.argmax(axis=1) != gold
     if mode.success == "any candidate":
-        hits = flipped & (faults == 0)
+        hits = (rows.argmax(axis=1) != gold) & (faults == 0)
         if hits.any():
             return int(np.where(hits, near, -np.inf).argmax()), True
         left = rows[:, gold] + faults  # a candidate with a fault is never below a probability
         best = int(left.argmin())
         return (best if left[best] < lowest else None), False
-    scores = 1 - rows[:, gold]
-    order = np.argsort(-scores, kind="stable")
-    if not scores[order[0]] > 1 - lowest:
-        return None, False
-    leading = order[: len(order) if flipped[order].all() else int((~flipped[order]).argmax())]
-    return (int(leading[near[leading].argmax()]), True) if len(leading) else (int(order[0]), False)
+    return greedy.lowest(rows, gold, near, lowest)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,7 @@ from robust_lib.attack.engine import Oracle, Rows, Text
 
 STEP = 8  # padded lengths are its multiples
 Tokens = dict[str, list[int]]  # the encoder's inputs of one text: input_ids, and token_type_ids if it has any
-Reading = Callable[[Any, Tensor], Tensor]
+Reading = Callable[[Any, Mapping[str, Tensor]], Tensor]
 
 
 def classifier(
@@ -39,7 +39,7 @@ def classifier(
     is 1. The model moves to `device` (the one there is if None) and out of training mode, and stays so.
     """
 
-    def probabilities(output: Any, mask: Tensor) -> Tensor:
+    def probabilities(output: Any, inputs: Mapping[str, Tensor]) -> Tensor:
         logits: Tensor = output.logits.cpu().double()  # on the CPU, as not every device has fp64
         return logits.softmax(dim=-1)
 
@@ -60,7 +60,7 @@ class Forward:
     The order in which a matrix product sums depends on its shape, and whether attention is masked decides on its
     kernel. So a forward pass always has `rows` rows (missing ones repeat the first), its length is the next multiple
     of 8 of its texts' own, and texts that fill it up are kept apart from those that are padded. `reading` takes
-    the model's output and the attention mask to one row of numbers for each text.
+    the model's output and its inputs to one row of numbers for each text.
 
     8 rows, the default there, cost a CPU least: few are fillings. Elsewhere it is 128. Other `rows`, threads or devices
     are other sums: the numbers differ in their last digits between them. A device that runs out of memory needs fewer.
@@ -92,11 +92,11 @@ class Forward:
 
     def lengths(self, texts: Sequence[Text]) -> Sequence[int]:
         """Tokens of each text, once cut."""
-        return [len(tokens["input_ids"]) for tokens in self._tokenised(texts)]
+        return [len(tokens["input_ids"]) for tokens in self.tokenised(texts)]
 
     def __call__(self, texts: Sequence[Text]) -> Rows:
         """The numbers of each text, (texts, numbers)."""
-        tokenised = self._tokenised(texts)
+        tokenised = self.tokenised(texts)
         alike: dict[tuple[int, bool], list[int]] = defaultdict(list)
         for index, tokens in enumerate(tokenised):
             length = len(tokens["input_ids"])
@@ -116,7 +116,7 @@ class Forward:
         rows[order] = numbers
         return rows
 
-    def _tokenised(self, texts: Sequence[Text]) -> list[Tokens]:
+    def tokenised(self, texts: Sequence[Text]) -> list[Tokens]:
         """The encoder's inputs of each text; between `lengths` and the call they are kept."""
         new = [text for text in dict.fromkeys(texts) if text not in self.read]
         if new:
@@ -149,7 +149,7 @@ class Forward:
         arrays["attention_mask"] = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
         inputs = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
         with torch.inference_mode(), train.autocast(self.device, self.precision):
-            return self.reading(self.model(**inputs), inputs["attention_mask"])
+            return self.reading(self.model(**inputs), inputs)
 
 
 def function(f: Callable[[Sequence[Text]], Rows]) -> Oracle:

@@ -26,6 +26,17 @@ from robust_lib.compare.accuracies import (
     points,
     retained,
 )
+from robust_lib.compare.agreements import (
+    NEIGHBOURS,
+    SETS,
+    aligned,
+    flagged,
+    mean_pair_agreement,
+    neighbourhood,
+    pair_agreement,
+    pair_agreement_difference,
+    paired,
+)
 from robust_lib.compare.compressed import CHANCE, ArmKey, compressed, measured, speedup, transfer
 from robust_lib.compare.intervals import (
     Arm,
@@ -74,6 +85,8 @@ from robust_lib.compare.scores import (
 
 __all__ = [
     "CHANCE",
+    "NEIGHBOURS",
+    "SETS",
     "STATUSES",
     "Accuracy",
     "Arm",
@@ -91,6 +104,7 @@ __all__ = [
     "Statistic",
     "accuracy",
     "agreement",
+    "aligned",
     "arm",
     "attack_cost",
     "attack_counts",
@@ -113,6 +127,7 @@ __all__ = [
     "f_bias",
     "f_bias_difference",
     "f_bias_reduction",
+    "flagged",
     "fooled",
     "frame",
     "gap_change",
@@ -121,12 +136,17 @@ __all__ = [
     "loyalty",
     "mcnemar",
     "mean",
+    "mean_pair_agreement",
     "mean_queries",
     "mean_queries_difference",
     "measured",
+    "neighbourhood",
     "ood_accuracy",
     "overconfidence",
     "overconfidence_difference",
+    "pair_agreement",
+    "pair_agreement_difference",
+    "paired",
     "points",
     "power",
     "profiles",

@@ -26,7 +26,8 @@ class Encoded:
     """A tokenised split: the token ids of all examples end to end, and where each begins.
 
     `tokens` maps each input of the encoder (input_ids, and token_type_ids where the tokenizer makes them) to
-    one flat array and `padding` to the number that fills it up. `gold` indexes `labels`, the split's own.
+    one flat array and `padding` to the number that fills it up. `gold` indexes `labels`, the split's own; of span
+    questions it is (examples, 2), the positions of an answer's first and last token, and `labels` is empty.
     """
 
     tokens: dict[str, np.ndarray]
@@ -51,7 +52,7 @@ def tokenised(split: Split, tokenizer: Any, max_length: int) -> Encoded:
     Pairs are cut from their longer text. DataError for span questions (they are read in windows), and for a
     length that the tokenizer's encoder has no positions for.
     """
-    key = (split.fingerprint(), _tokenizer_fingerprint(tokenizer), max_length)
+    key = (split.fingerprint(), tokenizer_fingerprint(tokenizer), max_length)
     if key not in _encoded:
         _encoded[key] = _tokenise(split, tokenizer, max_length)
         while len(_encoded) > _KEPT:
@@ -76,26 +77,33 @@ def concatenated(parts: Sequence[Encoded], *, renames: Mapping[str, str]) -> Enc
 def _tokenise(split: Split, tokenizer: Any, max_length: int) -> Encoded:
     if not split.labels:
         raise DataError(f"{split.path}: span questions have no labels and are not read as one piece of text")
+    frame = split.frame()
+    gold = frame["label"].map({label: index for index, label in enumerate(split.labels)}).to_numpy(np.int64)
+    return encode(
+        [frame[column].tolist() for column in split.text], tokenizer, max_length, gold, split.labels
+    )
+
+
+def encode(
+    columns: Sequence[list[str]], tokenizer: Any, max_length: int, gold: np.ndarray, labels: tuple[str, ...]
+) -> Encoded:
+    """Texts, or pairs of texts, cut to `max_length` tokens from the longer of a pair. DataError for a length that the
+    tokenizer's encoder has no positions for."""
     longest = tokenizer.model_max_length
     if not 0 < max_length <= longest:
         raise DataError(f"max_length {max_length}: the tokenizer's encoder reads 1 to {longest} tokens")
-    frame = split.frame()
     encoding = tokenizer(
-        *(frame[column].tolist() for column in split.text),
-        truncation=True,
-        max_length=max_length,
-        padding=False,
-        return_attention_mask=False,
+        *columns, truncation=True, max_length=max_length, padding=False, return_attention_mask=False
     )
     ids = encoding["input_ids"]
     starts = np.concatenate([[0], np.cumsum([len(example) for example in ids])])
     padding = {"input_ids": tokenizer.pad_token_id, "token_type_ids": tokenizer.pad_token_type_id}
     tokens = {name: np.concatenate(encoding[name], dtype=np.int32) for name in padding if name in encoding}
-    gold = frame["label"].map({label: index for index, label in enumerate(split.labels)}).to_numpy(np.int64)
-    return Encoded(tokens, padding, starts, gold, split.labels)
+    return Encoded(tokens, padding, starts, gold, labels)
 
 
-def _tokenizer_fingerprint(tokenizer: Any) -> str:
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """SHA-256 of what the tokenizer makes of a text. DataError for a slow one, which knows no offsets."""
     if not getattr(tokenizer, "is_fast", False):
         raise DataError(f"{type(tokenizer).__name__} is not a fast tokenizer: load it with AutoTokenizer")
     state = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -115,14 +123,16 @@ def batches(
 ) -> Iterator[dict[str, Tensor]]:
     """One pass over the examples: input_ids, attention_mask, token_type_ids if there are any, labels, index.
 
-    All are int64 on the CPU: (batch, longest of the batch) or (batch,). `index` counts the frame's rows.
+    All are int64 on the CPU: (batch, longest of the batch) or (batch,), and labels of span questions (batch, 2).
+    `index` counts the rows of what is encoded: the frame's, or its windows.
     With a generator the order is random, and with `length_bucketed` a batch holds examples of about the same
     length. Without one, the longest come first (a batch too large fails at once), or the frame's order holds.
     `labels` are the model's class names in its order, matched by name; by default, the split's own.
     """
     import torch
 
-    gold = encoded.gold if labels is None else _indices(encoded, labels)
+    positions = encoded.gold.ndim == 2  # of span questions: no names to match
+    gold = encoded.gold if labels is None or positions else _indices(encoded, labels)
     for rows in _order(encoded, batch_size, generator, length_bucketed):
         batch = _padded(encoded, rows) | {"labels": gold[rows], "index": rows}
         yield {name: torch.from_numpy(array) for name, array in batch.items()}
@@ -137,7 +147,9 @@ def joined(encoded: Encoded, parts: Sequence[Mapping[str, Tensor]]) -> dict[str,
     filled = []
     for part in parts:
         taken = [*range(len(part["index"])), *[0] * (rows - len(part["index"]))]
-        wide = {name: width - tensor.shape[1] for name, tensor in part.items() if tensor.ndim == 2}
+        wide = {
+            name: width - part[name].shape[1] for name in (*encoded.padding, "attention_mask") if name in part
+        }
         filled.append(
             {
                 name: torch.nn.functional.pad(

@@ -42,7 +42,7 @@ def export(
         except DataError as error:
             failures.append(str(error))
     for path in (path for path in ELSEWHERE if path not in HUB and dataset(path).task in names):
-        if not any((root / f"{path}{form}").is_file() for form in sources.FORMS):
+        if sources.found(root, path) is None:
             say(f"{path}: not on the hub: {remedy(path, directory)}")
     if failures:
         raise DataError("\n".join([f"{len(failures)} splits were not exported:", *failures]))

@@ -82,34 +82,65 @@ _SYMMETRIC = "github.com/TalSchuster/FeverSymmetric"
 _PROCESSED = f"as processed by Schuster et al. (linked from {_SYMMETRIC})"
 _HEURISTICS = "from github.com/tommccoy1/hans"
 _PAWS_QQP = "made from the original QQP by qqp_generate_data.py of github.com/google-research-datasets/paws"
+_NEWSQA = (
+    "NewsQA, which its licence lets nobody pass on: combined-newsqa-data-v1.json as the tool of "
+    "github.com/Maluuba/newsqa makes it"
+)
+_MRQA = "/NewsQA.jsonl.gz of github.com/mrqa/MRQA-Shared-Task-2019"
+_OR_MRQA = "combined-newsqa-data-v1.json or NewsQA.jsonl.gz"
 
 # No hub repository of these in the papers' form was found. Other FEVERs with claim and evidence exist
 # (nli_fever, VitaminC's): they are differently processed, and must not be mixed with this one.
 ELSEWHERE: Mapping[str, tuple[str, str]] = MappingProxyType(
     {
-        "hans/train": (f"heuristics_train_set.txt {_HEURISTICS}", "tsv"),
-        "hans/validation": (f"heuristics_evaluation_set.txt {_HEURISTICS}", "tsv"),
-        "fever/train": (f"fever.train.jsonl {_PROCESSED}", "jsonl"),
-        "fever/dev": (f"fever.dev.jsonl {_PROCESSED}", "jsonl"),
+        "hans/train": (f"heuristics_train_set.txt {_HEURISTICS}", "train.tsv"),
+        "hans/validation": (f"heuristics_evaluation_set.txt {_HEURISTICS}", "validation.tsv"),
+        "fever/train": (f"fever.train.jsonl {_PROCESSED}", "train.jsonl"),
+        "fever/dev": (f"fever.dev.jsonl {_PROCESSED}", "dev.jsonl"),
         "fever_symmetric/v1_generated": (
             f"{_SYMMETRIC}: symmetric_v0.1/fever_symmetric_generated.jsonl",
-            "jsonl",
+            "v1_generated.jsonl",
         ),
-        "fever_symmetric/v1_full": (f"{_SYMMETRIC}: symmetric_v0.1/fever_symmetric_full.jsonl", "jsonl"),
-        "fever_symmetric/v2_dev": (f"{_SYMMETRIC}: symmetric_v0.2/fever_symmetric_dev.jsonl", "jsonl"),
-        "fever_symmetric/v2_test": (f"{_SYMMETRIC}: symmetric_v0.2/fever_symmetric_test.jsonl", "jsonl"),
-        "paws_qqp/train": (f"train.tsv {_PAWS_QQP}", "tsv"),
-        "paws_qqp/dev_and_test": (f"dev_and_test.tsv {_PAWS_QQP}", "tsv"),
-        "newsqa/validation": ("NewsQA, which its licence lets nobody pass on, in SQuAD's columns", "parquet"),
+        "fever_symmetric/v1_full": (
+            f"{_SYMMETRIC}: symmetric_v0.1/fever_symmetric_full.jsonl",
+            "v1_full.jsonl",
+        ),
+        "fever_symmetric/v2_dev": (
+            f"{_SYMMETRIC}: symmetric_v0.2/fever_symmetric_dev.jsonl",
+            "v2_dev.jsonl",
+        ),
+        "fever_symmetric/v2_test": (
+            f"{_SYMMETRIC}: symmetric_v0.2/fever_symmetric_test.jsonl",
+            "v2_test.jsonl",
+        ),
+        "paws_qqp/train": (f"train.tsv {_PAWS_QQP}", "train.tsv"),
+        "paws_qqp/dev_and_test": (f"dev_and_test.tsv {_PAWS_QQP}", "dev_and_test.tsv"),
+        "newsqa/train": (f"{_NEWSQA}, or, answerable questions alone, train{_MRQA}", _OR_MRQA),
+        "newsqa/validation": (f"{_NEWSQA}, or, answerable questions alone, dev{_MRQA}", _OR_MRQA),
+        "newsqa/test": (_NEWSQA, "combined-newsqa-data-v1.json"),
+        "policyqa/test": ("test.json of github.com/wasiahmad/PolicyQA in SQuAD's columns", "test.parquet"),
+    }
+)
+
+# Each by the splits of a data directory that it is made of, as `derived` says.
+MADE: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "squad/train_stand_in": ("squad/train_v1", "squad/validation_v2"),
+        "squad/validation_held_out": ("squad/validation_v2",),
     }
 )
 
 
 def remedy(path: str, directory: str = "DIR") -> str:
     """What to do for a split that is not where it was looked for: one phrase to end an error with."""
+    if path in MADE:
+        return (
+            f"it is made from {' and '.join(MADE[path])} of a data directory: give {directory} as the source"
+        )
     if path in ELSEWHERE:
-        what, form = ELSEWHERE[path]
-        return f"fetch {what}, store it as {directory}/{path}.{form} and give {directory} as the source"
+        what, file = ELSEWHERE[path]
+        folder = path.partition("/")[0]
+        return f"fetch {what}, store it as {directory}/{folder}/{file} and give {directory} as the source"
     if path in HUB:
         return f"`python -m robust_lib.data export {directory}` fetches it from the hub"
     return f"store a file with this data set's columns as {directory}/{path}.parquet"

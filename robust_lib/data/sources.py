@@ -11,8 +11,9 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robust_lib.data import derived, newsqa
 from robust_lib.data.canonical import canonical
-from robust_lib.data.places import remedy
+from robust_lib.data.places import MADE, remedy
 from robust_lib.data.tasks import DataError, dataset
 
 FORMS = (".parquet", ".jsonl", ".tsv")  # ours first; FEVER, HANS and PAWS-QQP are published in the others
@@ -33,10 +34,25 @@ def micro_fingerprint(path: str, size: int | None, seed: int) -> str:
 
 
 def directory_frame(directory: str, path: str) -> pd.DataFrame:
-    """The whole split `<directory>/<dataset>/<split>.parquet` (or .jsonl, .tsv) in canonical form."""
-    file = split_file(directory, path)
-    raw, class_names = read(file)
-    return canonical(raw, dataset(path), str(file), class_names)
+    """The whole split in canonical form, of its file or, where no publisher has it, made from those of others.
+
+    The file is `<directory>/<dataset>/<split>.parquet`, or .jsonl or .tsv, or in one of NewsQA's own forms.
+    """
+    parts = [_file_frame(file, part) for part, file in split_files(directory, path).items()]
+    if path not in MADE:
+        return parts[0]
+    try:
+        return derived.RULES[path](*parts)
+    except DataError as error:
+        raise DataError(f"{path}, made from {' and '.join(MADE[path])} of {directory}: {error}") from None
+
+
+def _file_frame(file: Path, path: str) -> pd.DataFrame:
+    if file.name not in newsqa.FILES:
+        raw, class_names = read(file)
+        return canonical(raw, dataset(path), str(file), class_names)
+    stat = file.stat()
+    return canonical(newsqa.read(file, path, stat.st_mtime_ns, stat.st_size), dataset(path), str(file))
 
 
 def read(file: Path) -> tuple[pd.DataFrame, Sequence[str] | None]:
@@ -71,17 +87,28 @@ def _class_names(schema: pa.Schema) -> Sequence[str] | None:
     return names
 
 
-def split_file(directory: str, path: str) -> Path:
-    """The file of a split; DataError saying what is missing, what is there instead and where to get it."""
+def split_files(directory: str, path: str) -> dict[str, Path]:
+    """The files of a split, by the split each holds: its own, or of those that it is made from.
+
+    DataError saying what is missing, what is there instead and where to get it.
+    """
+    if path not in MADE:
+        return {path: _split_file(directory, path)}
+    try:
+        return {part: _split_file(directory, part) for part in MADE[path]}
+    except DataError as error:
+        raise DataError(f"{path} is made from {' and '.join(MADE[path])}: {error}") from None
+
+
+def _split_file(directory: str, path: str) -> Path:
     root = Path(directory)
     if not root.is_dir():
         raise DataError(
             f"{root}: no such data directory: `python -m robust_lib.data export {root}` makes one"
         )
-    for form in FORMS:
-        file = root / f"{path}{form}"
-        if file.is_file():
-            return file
+    file = found(root, path)
+    if file is not None:
+        return file
     there = sorted(str(file.relative_to(root)) for file in root.glob("*/*") if file.suffix in FORMS)
     raise DataError(
         f"{root / path}.parquet: no such file, nor .jsonl or .tsv; the data directory {root} has "
@@ -89,11 +116,22 @@ def split_file(directory: str, path: str) -> Path:
     )
 
 
+def found(root: Path, path: str) -> Path | None:
+    """The file of a split in the first form that the data directory has it in, if there is one."""
+    files = [root / f"{path}{form}" for form in FORMS]
+    if path in newsqa.PARTS:
+        files += [root / "newsqa" / name for name in newsqa.FILES]
+    return next((file for file in files if file.is_file()), None)
+
+
 def directory_fingerprint(directory: str, path: str) -> str:
-    """SHA-256 of the split's file, read once per process and version of the file."""
-    file = split_file(directory, path)
-    stat = file.stat()
-    return sha256(file, stat.st_mtime_ns, stat.st_size)
+    """SHA-256 of the split's file, read once per process and version of the file; of several and the rule if made."""
+    files = split_files(directory, path).values()
+    stats = [file.stat() for file in files]
+    contents = [sha256(file, stat.st_mtime_ns, stat.st_size) for file, stat in zip(files, stats, strict=True)]
+    if path not in MADE:
+        return contents[0]
+    return hashlib.sha256(repr((derived.VERSION, contents)).encode()).hexdigest()
 
 
 @lru_cache(maxsize=256)

@@ -5,10 +5,12 @@ unit; None starts from the pretrained encoder under a new head. `objective` is w
 `objectives`, and `given` what it needs to know of the training examples.
 """
 
-from robust_lib.methods.attacking import attacked, calibrated, transferred
+from robust_lib.methods.attacking import attacked, bert_attacked, calibrated, masked_lm, transferred
 from robust_lib.methods.compression import cls_states, pkd, q8_ptq, q8_trained, theseus
-from robust_lib.methods.costs import footprint, head_millions, megabytes, millions, size, timed, work
+from robust_lib.methods.costs import footprint, head_millions, megabytes, millions, size, timed, weighed, work
 from robust_lib.methods.measuring import measured, predicted, q8_ptq_predicted
+from robust_lib.methods.reading import answered, magnitude_pruned, reader
+from robust_lib.methods.representation import alignment, distances, shared_neighbours, vectors
 from robust_lib.methods.robustness import (
     chosen_alpha,
     easy_and_hard,
@@ -31,12 +33,16 @@ from robust_lib.methods.subnetworks import (
 from robust_lib.methods.training import finetuned
 
 __all__ = [
+    "alignment",
+    "answered",
     "attacked",
+    "bert_attacked",
     "bias_only",
     "calibrated",
     "chosen_alpha",
     "chosen_rate",
     "cls_states",
+    "distances",
     "easy_and_hard",
     "finetuned",
     "footprint",
@@ -49,7 +55,9 @@ __all__ = [
     "imp_rewound",
     "imp_round",
     "loss_variance",
+    "magnitude_pruned",
     "mask_trained",
+    "masked_lm",
     "measured",
     "megabytes",
     "millions",
@@ -59,10 +67,14 @@ __all__ = [
     "q8_ptq",
     "q8_ptq_predicted",
     "q8_trained",
+    "reader",
     "rewinding_chain",
+    "shared_neighbours",
     "size",
     "theseus",
     "timed",
     "transferred",
+    "vectors",
+    "weighed",
     "work",
 ]

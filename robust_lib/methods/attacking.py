@@ -1,17 +1,18 @@
-"""Attacks on what was trained, and what their texts do to other models (paper 3, section 3.2)."""
+"""Attacks on what was trained (papers 2 and 3), and what their texts do to other models (paper 3, section 3.2)."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 import transformers
 
 from robust_lib import attack, data, models, quantize, runs, train
-from robust_lib.attack import lexica, similarity, textfooler, victims
+from robust_lib.attack import bertattack, language, lexica, similarity, textfooler, victims
 
 
 def calibrated(*, split: data.Split, words: lexica.Words, seed: int = 0) -> dict[str, float]:
@@ -54,15 +55,69 @@ def attacked(
     oracles = {"victim": _victim(model, encoder, max_length, precision, integer)}
     if words.sentences is not None:
         oracles["sentences"] = similarity.sentences(words.sentences)
+    reading, column = textfooler.MODES[mode], len(split.text) - 1
+    return _attacked(
+        lambda text, gold: textfooler.textfooler(text, gold, column=column, words=words, mode=reading),
+        oracles, split, models.labels(model), tokens, budget,
+    )  # fmt: skip
+
+
+def bert_attacked(
+    *,
+    model: transformers.PreTrainedModel,
+    encoder: models.Encoder,
+    attacker: transformers.PreTrainedModel,
+    attacker_encoder: models.Encoder,
+    split: data.Split,
+    words: lexica.Words,
+    mode: str,
+    k: int,
+    most: int | None = None,
+    filtered: bool = True,
+    max_length: int,
+    precision: train.Precision = "fp32",
+    tokens: int = 8192,
+    budget: int | None = None,
+) -> pd.DataFrame:
+    """BERT-Attack on every example of a split, one row for each; the columns are those of `attacked`.
+
+    `attacker` is a masked language model, as of `masked_lm`, and `attacker_encoder` the encoder it was made of. `k` and
+    `most` are the two readings of paper 2's K, see `bertattack.bertattack`. Without `filtered`, candidates need not be
+    like the word by the cosines of `words`; released, the filter is for sentiment alone. `max_length` holds for both
+    models, `precision` and `tokens` too. KeyError for an unknown mode.
+    """
+    reading, column = bertattack.MODES[mode], len(split.text) - 1
+    if not filtered:
+        reading = dataclasses.replace(reading, cosine=None)
+    reader = language.Language(
+        attacker, attacker_encoder.tokenizer(), k=k, max_length=max_length, precision=precision
+    )
+    oracles = {"victim": _victim(model, encoder, max_length, precision, integer=False), **reader.oracles}
+    if words.sentences is not None and reading.similarity is not None:
+        oracles["sentences"] = similarity.sentences(words.sentences)
+    return _attacked(
+        lambda text, gold: bertattack.bertattack(
+            text, gold, column=column, words=words, language=reader, mode=reading, k=k, most=most
+        ),
+        oracles, split, models.labels(model), tokens, budget,
+    )  # fmt: skip
+
+
+def _attacked(
+    attacking: Callable[[attack.Text, int], attack.Attack],
+    oracles: Mapping[str, attack.Oracle],
+    split: data.Split,
+    labels: list[str],
+    tokens: int,
+    budget: int | None,
+) -> pd.DataFrame:
+    """The frame of `attacked` for any attack on the last text column; `labels` are the victim's classes."""
     frame, journal, column = split.frame(), runs.journal(), len(split.text) - 1
     originals = frame[list(split.text)].map(lexica.spaced)
     texts = dict(zip(frame.index.map(str), originals.itertuples(index=False, name=None), strict=True))
-    golds = dict(zip(texts, frame["label"].map(models.labels(model).index), strict=True))
+    golds = dict(zip(texts, frame["label"].map(labels.index), strict=True))
     waiting = {id_: text for id_, text in texts.items() if id_ not in journal.done}
-    attacks = {
-        id_: textfooler.textfooler(text, golds[id_], column=column, words=words, mode=textfooler.MODES[mode])
-        for id_, text in waiting.items()
-    }
+    attacks = {id_: attacking(text, golds[id_]) for id_, text in waiting.items()}
 
     def keep(id_: str, one: attack.Attacked) -> None:
         if one.status != "error":  # the next try may do better
@@ -71,13 +126,14 @@ def attacked(
     found, _ = attack.run(attacks, oracles, originals=waiting, tokens=tokens, budget=budget, finished=keep)
     done = journal.done | {id_: dataclasses.asdict(one) for id_, one in found.items()}
     rows = pd.DataFrame([done[id_] for id_ in texts], index=frame.index)
+    rewritten = rows.pop("text").str[column]  # a column of the split may have that name
     rows = rows.assign(
         **originals,
-        rewritten=rows["text"].str[column],
+        rewritten=rewritten,
         words=originals.iloc[:, column].str.count(" ") + 1,
         gold=frame["label"],
     )
-    return rows.drop(columns="text").reset_index(names="id")
+    return rows.reset_index(names="id")
 
 
 def _victim(
@@ -117,3 +173,61 @@ def transferred(
     names = np.array(models.labels(model), dtype=object)
     predicted = names[victim(whole).argmax(axis=1)] if whole else []
     return found[["source", "id", "gold"]].assign(predicted=predicted).reset_index(drop=True)
+
+
+MASKED = 0.15  # of a text's pieces, as BERT was pretrained; of them 80 % [MASK], 10 % another piece, 10 % as they are
+IGNORED = -100  # target of the pieces that are not to be guessed
+
+
+def masked_lm(
+    *, encoder: models.Encoder, split: data.Split, recipe: train.Recipe, seed: int = 0
+) -> transformers.PreTrainedModel:
+    """The encoder as a masked language model, trained on the split's texts by guessing 15 % of their pieces.
+
+    A checkpoint without a masked-language-model head gets a new one. With 0 epochs nothing is trained, and a checkpoint
+    without a head is an EncoderError. At least one piece of each text is masked, in every epoch others; the schedule is
+    that of all epochs. A batch takes `batch_size` x `max_length` x vocabulary logits, some times over.
+    """
+    model = encoder.masked_lm(seed=seed if recipe.epochs else None)
+    if not recipe.epochs:
+        return model
+    tokenizer = encoder.tokenizer()
+    encoded = data.tokenised(split, tokenizer, recipe.max_length)
+    names = models.labels(model)  # the loop wants a gold label: any
+    copies = dataclasses.replace(encoded, gold=np.zeros_like(encoded.gold), labels=tuple(names))
+    copies = data.concatenated([copies] * recipe.epochs, renames={})
+    copies, targets = _masked(copies, tokenizer, seed)
+    starts = torch.from_numpy(copies.starts)
+
+    def guessed(logits: torch.Tensor, batch: train.Batch) -> torch.Tensor:
+        mask = batch["attention_mask"].bool().cpu()
+        places = starts[batch["index"].cpu(), None] + torch.arange(mask.shape[1])
+        wanted = targets[places.where(mask, 0)].where(mask, IGNORED).to(logits.device)
+        return F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=IGNORED)
+
+    once = dataclasses.asdict(dataclasses.replace(recipe, epochs=1))
+    del once["max_length"]
+    train.fit(model, copies, guessed, seed=seed, **once)
+    return model
+
+
+def _masked(
+    encoded: data.Encoded, tokenizer: transformers.PreTrainedTokenizerBase, seed: int
+) -> tuple[data.Encoded, torch.Tensor]:
+    """The texts with pieces masked, and for every piece which was there, if it is to be guessed."""
+    random, ids = np.random.default_rng(seed), encoded.tokens["input_ids"]
+    drawn = random.random(len(ids))
+    drawn[np.isin(ids, tokenizer.all_special_ids)] = 2  # never drawn first
+    text = np.repeat(np.arange(len(encoded)), encoded.lengths)
+    order = np.lexsort((drawn, text))
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(ids)) - encoded.starts[text[order]]
+    open_ = np.bincount(text[drawn < 2], minlength=len(encoded))
+    guessed = rank < np.maximum(1, np.rint(MASKED * open_)).astype(int)[text]
+    guessed &= drawn < 2
+    how = random.random(len(ids))
+    other = random.integers(len(tokenizer), size=len(ids))
+    seen = np.where(how < 0.8, tokenizer.mask_token_id, np.where(how < 0.9, other, ids))
+    tokens = encoded.tokens | {"input_ids": np.where(guessed, seen, ids).astype(ids.dtype)}
+    targets = torch.from_numpy(np.where(guessed, ids, IGNORED).astype(np.int64))
+    return dataclasses.replace(encoded, tokens=tokens), targets

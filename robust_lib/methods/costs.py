@@ -14,8 +14,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from robust_lib import data, heads, masks, models, quantize, runs, train
-from robust_lib.methods.attacking import attacked
+from robust_lib.methods.attacking import attacked, bert_attacked
 from robust_lib.methods.compression import cls_states, q8_ptq
+from robust_lib.methods.representation import vectors
 from robust_lib.methods.robustness import head_importance
 from robust_lib.methods.subnetworks import mask_trained
 
@@ -39,6 +40,21 @@ def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, fl
     """Size of the encoder's classifier in megabytes, in fp32 and after 8-bit quantisation."""
     model = encoder.classifier(labels, seed=0)
     return quantize.size(model) / 1e6, quantize.size(quantize.dynamic(model)) / 1e6
+
+
+def weighed(*, encoder: models.Encoder) -> dict[str, float]:
+    """Table 1 of paper 2 for an encoder under a reader's head: `layers`, millions of `parameters`, `width`, `megabytes`.
+
+    Counted in the loaded model, without the pooler that a reader does not use; four bytes for each parameter.
+    """
+    model = encoder.reader(seed=0)
+    parameters = model.num_parameters()
+    return {
+        "layers": len(models.layer_stack(model)[1]),
+        "parameters": parameters / 1e6,
+        "width": model.config.hidden_size,
+        "megabytes": 4 * parameters / 1e6,
+    }
 
 
 def footprint(
@@ -142,9 +158,16 @@ ROWS = {
     "sst2/train": 67_349,
     "sst2/validation": 872,
     "attack_sets/mnli_matched": 1_000,
+    "squad/train_v2": 130_319,
+    "squad/validation_v2": 11_873,
+    "imdb/train": 25_000,
+    "imdb/test": 25_000,
+    "attack_sets/imdb": 1_000,
 }
-ROWS_ELSEWHERE, TOKENS = 9_815, 40  # of MNLI-matched; tokens of an example, MNLI's mean being 38
-QUERIES = 90  # of an attack on a pair, as paper 3 counts them
+ROWS_ELSEWHERE = 9_815  # of MNLI-matched
+TOKENS = {"squad": 170, "imdb": 270}  # of an example: a question and its context, a review
+TOKENS_ELSEWHERE = 40  # MNLI's mean is 38
+QUERIES = {attacked: 90, bert_attacked: 450}  # of an attack: as paper 3 counts them, as BERT-Attack prints them
 
 
 def work(unit: runs.Unit) -> float:
@@ -160,9 +183,9 @@ def work(unit: runs.Unit) -> float:
         times * _rows(one) for one, times in arguments.get("extra", ())
     )
     passes = 6 * recipe.epochs * recipe.until if recipe else 6 if unit.function is head_importance else 2
-    if unit.function is attacked:
-        passes = 2 * QUERIES
-    tokens = min(TOKENS, recipe.max_length if recipe else arguments["max_length"])
+    passes *= QUERIES.get(unit.function, 1)
+    tokens = TOKENS.get(arguments["split"].task, TOKENS_ELSEWHERE)
+    tokens = min(tokens, recipe.max_length if recipe else arguments["max_length"])
     return float(passes * examples * tokens * arguments["encoder"].weights())
 
 
@@ -173,6 +196,8 @@ def size(unit: runs.Unit) -> int:
         return int(arguments["encoder"].weights()) // 8
     if unit.function is cls_states:
         return 2 * _rows(arguments["split"]) * len(arguments["layers"]) * int(arguments["encoder"].shape()[1])
+    if unit.function is vectors:
+        return 4 * _rows(arguments["split"]) * int(arguments["encoder"].shape()[1])
     if "recipe" in arguments or unit.function is q8_ptq:
         return round(4 * 1.3 * int(arguments["encoder"].weights()))
     split: data.Split | None = arguments.get("test", arguments.get("split"))

@@ -8,7 +8,10 @@ The folders beside this file are the same numbers as `evaluate` metrics that loa
     evaluate.load(str(metrics.directory("f1"))).compute(predictions=..., references=...)
 """
 
-from collections.abc import Sequence
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +29,8 @@ Floats = NDArray[np.float64]
 POOL: dict[str, Pool] = {"mnli": "examples", "fever": "sets", "qqp": "examples"}
 NLI = ("entailment", "neutral", "contradiction")
 HANS = ("entailment", "non-entailment")
+
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
 
 class MetricError(ValueError):
@@ -205,6 +210,79 @@ def pooled(accuracies: Sequence[ArrayLike], sizes: Sequence[int], pool: Pool) ->
     weights = np.asarray(sizes, dtype=np.float64) if pool == "examples" else np.ones(len(sizes))
     columns = [np.asarray(accuracy, dtype=np.float64) for accuracy in accuracies]
     return np.asarray(np.average(columns, axis=0, weights=weights), dtype=np.float64)
+
+
+def exact_match(answers: pd.DataFrame, threshold: float = 0.0) -> "pd.Series[float]":
+    """1 where the answer given is one of the gold answers, else 0; one entry per question, indexed by `id`.
+
+    As the official script of SQuAD 2 has it: texts are compared in lower case, without punctuation, the articles a, an
+    and the, and repeated white space; without gold answers, only no answer is right. The frame holds `id`, `answers`
+    (the gold texts), `text`, `score` and `null`, as `predict.spans` makes it. No answer is given where null - score is
+    above `threshold` (null_score_diff_threshold of run_qa): inf always answers, -inf never. Raises MetricError for a
+    missing column, and for a null or score that is not a number.
+    """
+    return _judged(answers, threshold, _same_words, "exact_match")
+
+
+def span_f1(answers: pd.DataFrame, threshold: float = 0.0) -> "pd.Series[float]":
+    """Harmonic mean of precision and recall of the answer's words, in [0, 1], by the gold answer it is nearest to.
+
+    2 common / (words given + words of gold), words as `exact_match` compares them, repeated ones counted. Where one of
+    the two has no words, 1 if neither has, else 0. At least `exact_match`. Frame and threshold as there.
+    """
+    return _judged(answers, threshold, _common_words, "span_f1")
+
+
+def best_threshold(answers: pd.DataFrame) -> float:
+    """The lowest threshold of all with the most exact matches: the official script's `find_best_thresh`.
+
+    It is the null - score of the most unsure answer that is still given, or -inf where it is best never to answer (the
+    script, made for probabilities, writes 0 for that). Choose it on other questions than those it is judged on.
+    """
+    gain = (exact_match(answers, np.inf) - exact_match(answers, -np.inf)).to_numpy()
+    differences, group = np.unique((answers["null"] - answers["score"]).to_numpy(), return_inverse=True)
+    matches = np.concatenate([[0.0], np.cumsum(np.bincount(group, weights=gain))])
+    return float(np.concatenate([[-np.inf], differences])[matches.argmax()])
+
+
+def _judged(
+    answers: pd.DataFrame, threshold: float, judge: Callable[[list[str], list[str]], float], name: str
+) -> "pd.Series[float]":
+    """The best judgement of each question's answer by any of its gold answers."""
+    missing = [column for column in ("id", "answers", "text", "score", "null") if column not in answers]
+    if missing:
+        raise MetricError(f"answers need a column {', '.join(missing)}; found {', '.join(answers.columns)}")
+    difference = answers["null"] - answers["score"]
+    if difference.isna().any():
+        ids = _some(answers["id"][difference.isna()])
+        raise MetricError(f"null or score is not a number for {difference.isna().sum()} questions: {ids}")
+    given = answers["text"].where(difference <= threshold, "")
+    values = [
+        max(judge(_words(text), words) for words in _gold_words(gold))
+        for text, gold in zip(given, answers["answers"], strict=True)
+    ]
+    return pd.Series(values, index=pd.Index(answers["id"], name="id"), name=name, dtype=np.float64)
+
+
+def _gold_words(gold: Iterable[str]) -> list[list[str]]:
+    """The words of each gold answer that has any, or the empty answer alone."""
+    return [words for words in map(_words, gold) if words] or [[]]
+
+
+def _words(text: str) -> list[str]:
+    """Lower-case words without punctuation and articles."""
+    plain = text.lower().translate(_PUNCTUATION)
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+
+def _same_words(said: list[str], gold: list[str]) -> float:
+    return float(said == gold)
+
+
+def _common_words(said: list[str], gold: list[str]) -> float:
+    if not said or not gold:
+        return float(said == gold)
+    return 2 * (Counter(said) & Counter(gold)).total() / (len(said) + len(gold))
 
 
 def _gap(id_accuracy: ArrayLike, ood_accuracy: ArrayLike) -> Floats:

@@ -22,7 +22,10 @@ from robust_lib.report.figures import (
     lengths_figure,
     loyalty_figure,
     mitigation_figure,
+    neighbour_figure,
+    pairs_figure,
     resolution_figure,
+    robustness_under_attack_figure,
     sparsity_figure,
     stage_one_figure,
     subnetwork_figure,
@@ -30,11 +33,19 @@ from robust_lib.report.figures import (
 )
 from robust_lib.report.layout import Claims, Disagreements, Table, disagreements, extremes
 from robust_lib.report.loyalty import (
+    COMPRESSION_UNITS,
     AttackDiffs,
     attack_diffs,
     compression_cells,
-    compression_table,
     loyalty_frame,
+)
+from robust_lib.report.miniature import (
+    MINIATURE_UNITS,
+    PAIR_UNITS,
+    SPELLINGS,
+    attack_cells,
+    family_cells,
+    pair_cells,
 )
 from robust_lib.report.outputs import save
 from robust_lib.report.robustness import Row, pruning_rows, robustness_table
@@ -56,14 +67,19 @@ from robust_lib.report.scorecard import (
     verdict,
 )
 from robust_lib.report.subnetworks import SubnetworkTable, subnetwork_table
+from robust_lib.report.tables import paper_table
 
 __all__ = [
     "CELL_VERDICTS",
     "CLAIM_VERDICTS",
+    "COMPRESSION_UNITS",
     "KEYS",
     "MARKS",
+    "MINIATURE_UNITS",
     "OURS",
+    "PAIR_UNITS",
     "SERIES",
+    "SPELLINGS",
     "AttackDiffs",
     "Checks",
     "Claims",
@@ -76,26 +92,32 @@ __all__ = [
     "SubnetworkTable",
     "Table",
     "agreement_figure",
+    "attack_cells",
     "attack_diffs",
     "claim",
     "claim_verdict",
     "compression_cells",
-    "compression_table",
     "confidence_figure",
     "curves_figure",
     "difficulty_figure",
     "disagreements",
     "easy_hard_figure",
     "extremes",
+    "family_cells",
     "id_ood_figure",
     "lengths_figure",
     "loyalty_figure",
     "loyalty_frame",
     "mitigation_figure",
+    "neighbour_figure",
+    "pair_cells",
+    "pairs_figure",
+    "paper_table",
     "pruning_rows",
     "record",
     "resolution_figure",
     "robustness_table",
+    "robustness_under_attack_figure",
     "save",
     "score",
     "scored",

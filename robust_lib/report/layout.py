@@ -26,8 +26,23 @@ UNITS = {  # unit: how a reader is told, format of ours, format of the printed
     "loyalty": ("loyalty in percent", ".1f", ".1f"),
     "bit": ("divergence in bits", ".3f", "g"),
     "queries": ("queries per attacked text that was right", ".1f", ".1f"),
+    "width": ("embedding dimension counted", "g", "g"),
+    "Jaccard": ("Jaccard coefficients between 0 and 1", ".3f", "g"),
+    "agreement": ("overlap coefficient, kappa and CKA as fractions of 1", ".3f", "g"),
+    "variance": ("variances over data points", ".4f", "g"),
+    "share": ("sizes of sets and what is left out as shares of 1", ".3f", "g"),
+    "fraction": ("accuracies as fractions of 1", ".3f", ".4g"),
+    "relative change": ("relative change in percent of the accuracy before", ".1f", ".1f"),
 }
-GROUPS = ("Average", "Loyalty", "Adversarial Attack")  # of columns, beside tasks
+GROUPS = (  # of columns, beside tasks
+    "Average",
+    "Loyalty",
+    "Adversarial Attack",
+    "Prediction Errors",
+    "Data Representation before fine tuning",
+    "Data Representation after fine tuning",
+    "Data Distribution",
+)
 DAGGER = "†"
 STYLES: list[Any] = [
     {
@@ -126,12 +141,15 @@ class Table:
         return cells, list(dict.fromkeys(row for row, _ in cells)), marked
 
     def _groups(self) -> dict[str, dict[str, str]]:
-        """Columns under the task or group that their name begins with: {"MNLI": {"DEV": "MNLI DEV", ...}, ...}."""
+        """Columns under the task or group that their name begins with: {"MNLI": {"DEV": "MNLI DEV", ...}, ...}.
+
+        A column that is named as its group alone is titled by its unit.
+        """
         groups: dict[str, dict[str, str]] = {}
-        for column in self.units:
-            known = next((group for group in GROUPS if column.startswith(f"{group} ")), "")
+        for column, unit in self.units.items():
+            known = next((group for group in GROUPS if re.match(rf"{group}\b", column)), "")
             head = known or column.partition(" ")[0]
-            rest = column.removeprefix(head).lstrip()
+            rest = column.removeprefix(head).lstrip(", ") or (unit if known else "")
             named = bool(rest) and (head.isupper() or bool(known))
             groups.setdefault(head if named else "", {})[rest if named else column] = column
         return groups
@@ -143,11 +161,14 @@ class Table:
     def _legend(self) -> str:
         told = [one for one in CELL_VERDICTS if any(entry["verdict"] == one for entry in self.records)]
         marks = ", ".join(f"{MARKS[one]} {one}" for one in told)
-        seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
+        theirs = f", in brackets the paper's value and its verdict ({marks})" if told else ""
         setting = ", ".join(filter(None, [f"Scale {self.records[0]['scale']}", self.setting]))
+        seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
+        if not seeds:  # all is counted
+            return f"{setting}. A cell: ours{theirs}."
         return (
-            f"{setting}; training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % interval], in "
-            f"brackets the paper's value and its verdict ({marks}). A limit `?` is unbounded."
+            f"{setting}; training seeds: {' to '.join(map(str, seeds))}. A cell: ours [95 % interval]{theirs}. "
+            "A limit `?` is unbounded."
         )
 
     def _contradictions(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Tables 1 to 3 of paper 3, and attacked texts as diffs."""
+"""Tables 1 to 3 of paper 3, their cells, and attacked texts as diffs."""
 
 import html
 import itertools
@@ -10,18 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from robust_lib import compare, published
+from robust_lib import compare
 from robust_lib.compare import Interval
-from robust_lib.report.layout import UNITS, Table
-from robust_lib.report.scorecard import Record, Scale, record, verdict
 
-BY_METRIC = {  # metric of a printed column: its unit in UNITS, where the published one is more general
-    "layers": "layer",
-    "speedup": "times",
-    "label_loyalty": "loyalty",
-    "probability_loyalty": "loyalty",
-}
-# Columns by test bed, and by what a model weighs; those that a table of the paper has not need a unit.
+# Columns by test bed, by what a model weighs, and by measure.
 ACCURACIES = {
     "mnli/validation_matched": "MNLI m",
     "mnli/validation_mismatched": "MNLI mm",
@@ -40,14 +32,15 @@ MEASURES = {
     "queries": "Adversarial Attack #Query",
     "calls": "Adversarial Attack calls",
 }
-OF_OURS = {
+COMPRESSION_UNITS = {  # of columns, for `paper_table`: the paper's and ours where they are not in percent
     "# Layer": "layer",
+    "Speed-up": "times",
     "#Param": "million",
     "Size": "megabyte",
     "Work": "GFLOP",
     "MNLI HANS": "percent",
-    "Loyalty Label, chance": "loyalty",
-    "Loyalty Probability, chance": "loyalty",
+    "Loyalty Label": "loyalty",
+    "Loyalty Probability": "loyalty",
     "Adversarial Attack Acc before": "percent",
     "Adversarial Attack fooled": "percent",
     "Adversarial Attack calls": "queries",
@@ -104,51 +97,6 @@ def compression_cells(
     return cells
 
 
-def compression_table(
-    cells: Mapping[tuple[str, str], Interval],
-    *,
-    printed: pd.DataFrame,
-    scale: Scale,
-    setting: str = "",
-    same_setting: bool = False,
-) -> Table:
-    """A table of paper 3 in its layout from measured cells by row and column, both named as in the paper.
-
-    `printed` is `published.table(3, "Table 1")`. Rows and columns of the paper stand in its order, as far as they were
-    measured; one of ours (OF_OURS, "Speed-up, batch 1") stands behind the one before it in `cells`. A cell is in the
-    unit of its column: percent, not a share. What is counted (layers, a teacher's loyalty to itself) has n and
-    seeds 0.
-
-    A printed ± is taken as the standard deviation between training seeds: the paper has it over three runs and does not
-    say whether it is that or the error of the mean. Without it the spread is that of `published.seed_noise`, then that
-    of our own seeds. `setting` as in `Table`, `same_setting` as in `verdict`. Raises ValueError for no cells and for a
-    column of neither.
-    """
-    if not cells:
-        raise ValueError("no cell is measured: give intervals by (row, column)")
-    paper, item = int(printed["paper"].iloc[0]), str(printed["item"].iloc[0])
-    protocol = published.protocol(paper, item)
-    theirs = {(one["row"], one["column"]): one for one in printed.to_dict("records")}
-    rows, columns = (
-        _order(given, printed[name])
-        for given, name in zip(zip(*cells, strict=True), ("row", "column"), strict=True)
-    )
-
-    def told(row: str, column: str) -> Record:
-        ours, print_ = cells[row, column], theirs.get((row, column))
-        if print_ is None:
-            return record(paper, item, row, column, None, ours, scale, None)
-        judged = verdict(
-            print_["printed"], ours, _noise(print_, ours), scale,
-            runs=protocol["runs"], rounding=print_["rounding"], same_setting=same_setting,
-        )  # fmt: skip
-        return record(paper, item, row, column, print_["printed"], ours, scale, judged)
-
-    records = tuple(told(row, column) for row in rows for column in columns if (row, column) in cells)
-    title = f"Paper {paper}, {item}: {protocol['caption']} (in the paper)"
-    return Table(title, records, _units(columns, printed), setting)
-
-
 def loyalty_frame(cells: Mapping[tuple[str, str], Interval], printed: pd.DataFrame) -> pd.DataFrame:
     """The frame of `loyalty_figure` from the cells of a task, rows under the methods' names; see `compression_cells`.
 
@@ -167,35 +115,6 @@ def loyalty_frame(cells: Mapping[tuple[str, str], Interval], printed: pd.DataFra
             line |= {"chance": chance.value if chance else math.nan, "n": one.n, "seeds": one.seeds}
             lines.append(line | {"printed": theirs.get((method, column), math.nan)})
     return pd.DataFrame(lines)
-
-
-def _order(ours: Sequence[str], theirs: "pd.Series[str]") -> list[str]:
-    """Names in the paper's order, each of ours behind the one before it."""
-    printed = list(dict.fromkeys(theirs))
-    places: dict[str, int] = {}
-    place = -1
-    for name in dict.fromkeys(ours):
-        place = printed.index(name) if name in printed else place
-        places[name] = place
-    return sorted(places, key=lambda name: (places[name], name not in printed))
-
-
-def _units(columns: Sequence[str], printed: pd.DataFrame) -> dict[str, str]:
-    units = {column: "times" for column in columns if column.startswith("Speed-up")} | OF_OURS
-    units |= {one["column"]: BY_METRIC.get(one["metric"], one["unit"]) for one in printed.to_dict("records")}
-    unknown = [column for column in columns if units.get(column) not in UNITS]
-    if unknown:
-        raise ValueError(f"column {unknown[0]!r} is known to no table of paper 3; add its unit to OF_OURS")
-    return {column: units[column] for column in columns}
-
-
-def _noise(print_: Mapping[Any, Any], ours: Interval) -> float:
-    """Standard deviation between seeds behind a printed cell, in its unit."""
-    task = str(print_["testbed"]).partition("/")[0]
-    known = [print_["spread"]]
-    if print_["metric"] == "accuracy":
-        known.append(100 * published.seed_noise(task, print_["testbed"]).sd)
-    return next((float(sd) for sd in known if not math.isnan(sd)), ours.seed_sd)
 
 
 @dataclass(frozen=True, repr=False)

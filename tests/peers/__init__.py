@@ -73,17 +73,46 @@ def theirs(
     source: str,
     max_length: int | None,
 ) -> dict[str, Any]:
-    """The result of TextAttack on the same, as `textattack_peer.py` describes it."""
+    """The result of TextAttack's TextFooler on the same, as `textattack_peer.py` describes it."""
     words, mode = Words(source), textfooler.MODES["textattack"]
     known = json.loads((Path(source) / lexica.LIST).read_text(encoding="utf-8"))
-    spec = {
+    neighbours = {word: words.neighbours(word, cosine=mode.cosine) for word in known}
+    own = {"recipe": "textfooler", "neighbours": neighbours}
+    return _outcome(own | _victim_spec(folder, texts, gold, max_length), source)
+
+
+def their_bertattack(
+    folder: Path,
+    language: Path,
+    texts: Sequence[attack.Text],
+    gold: Sequence[int],
+    *,
+    source: str,
+    max_length: int | None,
+    k: int | None,
+) -> dict[str, Any]:
+    """The result of TextAttack's BERT-Attack with the masked language model and tokenizer of `language`.
+
+    `k` candidates per sub-word; None: the recipe's own. In the form that `textattack_peer.py` describes.
+    """
+    own = {"recipe": "bert-attack", "language": str(language), "max_candidates": k}
+    return _outcome(own | _victim_spec(folder, texts, gold, max_length), source)
+
+
+def _victim_spec(
+    folder: Path, texts: Sequence[attack.Text], gold: Sequence[int], max_length: int | None
+) -> dict[str, Any]:
+    return {
         "model": str(folder),
         "max_length": max_length,
         "columns": COLUMNS[len(texts[0])],
         "texts": texts,
         "gold": gold,
-        "neighbours": {word: words.neighbours(word, cosine=mode.cosine) for word in known},
     }
+
+
+def _outcome(spec: dict[str, Any], source: str) -> dict[str, Any]:
+    """What the peer makes of a specification, in its own environment with the word lists of `source`."""
     CACHE.mkdir(exist_ok=True)
     (CACHE / "post_install_check_3").touch()  # or TextAttack would download lexica on its first import
     surroundings = {

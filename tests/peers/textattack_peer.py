@@ -1,29 +1,33 @@
-"""TextAttack's TextFooler as an oracle, run in the environment of `make peers`: SPEC.json in, RESULT.json out.
+"""TextAttack's recipes as an oracle, run in the environment of `make peers`: SPEC.json in, RESULT.json out.
 
-The recipe is TextAttack's own, `textfooler_jin_2019`, with the candidates of a given list and without the two
-constraints that list and machine cannot serve: the cosine of word vectors (a list has no scores) and the sentence
-encoder (a download). The model wrapper is TextAttack's own too: it pads every text to the tokenizer's maximum.
+Two recipes are TextAttack's own but for what their machine cannot serve, which is left out: the sentence encoder (a
+download), and of `textfooler_jin_2019`, whose candidates come from a given list, the cosine of word vectors (a list has
+no scores). `bert_attack_li_2020` takes its candidates from a given masked language model. The model wrapper is
+TextAttack's own too: it pads every text to the tokenizer's maximum.
 
-SPEC: `model` a directory of transformers with its tokenizer; `max_length` the length padded to, null for the
-wrapper's own; `columns` the texts' column names, "premise" is never changed; `texts` one list of columns each; `gold`
-class indices; `neighbours` word: candidates.
+SPEC: `recipe` "textfooler" or "bert-attack"; `model` a directory of transformers with its tokenizer; `max_length` the
+length padded to, null for TextAttack's own; `columns` the texts' column names, "premise" is never changed; `texts` one
+list of columns each; `gold` class indices. TextFooler: `neighbours` word: candidates. BERT-Attack: `language` a
+directory of a masked language model with its tokenizer; `max_candidates`, null for TextAttack's own.
 RESULT: `seconds` of the attack loop alone, on the CPU; `outcomes` with, for each text, `status`, `text`, `queries` in
 TextAttack's counting, and `rounds`: what the victim was asked at each step, pairs of text and probabilities: the text
-itself, then one with each word deleted, then the candidates for one word after the other.
+itself, then one with each word deleted or unknown, then the candidates for one word after the other.
 """
 
 import json
 import sys
 import time
 from collections import OrderedDict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import textattack
 import transformers
-from textattack.attack_recipes import TextFoolerJin2019
+from textattack.attack_recipes import BERTAttackLi2020, TextFoolerJin2019, bert_attack_li_2020
 from textattack.shared import WordEmbedding
 from textattack.shared.utils import GLOBAL_OBJECTS
+from textattack.transformations import WordSwapMaskedLM
 
 Round = list[tuple[list[str], list[float]]]  # texts and their probabilities
 OUT_OF_REACH = "WordEmbeddingDistance", "UniversalSentenceEncoder"
@@ -58,19 +62,34 @@ def main(spec_file: str, result_file: str) -> None:
 
 
 def recipe(spec: dict[str, Any]) -> textattack.Attack:
-    """textfooler_jin_2019 with the candidates of a list, less the constraints that need more than a list."""
+    """The recipe with the candidates of the specification, less the constraints that are out of reach."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(spec["model"]).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(spec["model"])
     if spec["max_length"]:
         tokenizer.model_max_length = spec["max_length"]
-    GLOBAL_OBJECTS["textattack_counterfitted_GLOVE_embedding"] = listed(spec["neighbours"])
-    whole = TextFoolerJin2019.build(textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer))
+    wrapper = textattack.models.wrappers.HuggingFaceModelWrapper(model, tokenizer)
+    if spec["recipe"] == "textfooler":
+        GLOBAL_OBJECTS["textattack_counterfitted_GLOVE_embedding"] = listed(spec["neighbours"])
+        whole = TextFoolerJin2019.build(wrapper)
+    else:
+        bert_attack_li_2020.WordSwapMaskedLM = partial(swapped, spec)
+        whole = BERTAttackLi2020.build(wrapper)
     constraints = [
         constraint
         for constraint in (*whole.pre_transformation_constraints, *whole.constraints)
         if type(constraint).__name__ not in OUT_OF_REACH
     ]
     return textattack.Attack(whole.goal_function, constraints, whole.transformation, whole.search_method)
+
+
+def swapped(spec: dict[str, Any], *, method: str, max_candidates: int) -> WordSwapMaskedLM:
+    """The recipe's transformation with a given model: the recipe itself can only name one of the hub's."""
+    return WordSwapMaskedLM(
+        method=method,
+        masked_language_model=spec["language"],
+        max_length=spec["max_length"] or 512,
+        max_candidates=spec["max_candidates"] or max_candidates,
+    )
 
 
 def listed(neighbours: dict[str, list[str]]) -> WordEmbedding:

@@ -13,6 +13,11 @@ from robust_lib.report.figures.difficulty import (
 )
 from robust_lib.report.figures.look import SERIES, STYLE, Line
 from robust_lib.report.figures.loyalty import loyalty_figure, transfer_figure
+from robust_lib.report.figures.miniature import (
+    neighbour_figure,
+    pairs_figure,
+    robustness_under_attack_figure,
+)
 from robust_lib.report.figures.resolution import resolution_figure
 from robust_lib.report.figures.sparsity import (
     easy_hard_figure,
@@ -35,7 +40,10 @@ __all__ = [
     "lengths_figure",
     "loyalty_figure",
     "mitigation_figure",
+    "neighbour_figure",
+    "pairs_figure",
     "resolution_figure",
+    "robustness_under_attack_figure",
     "sparsity_figure",
     "stage_one_figure",
     "subnetwork_figure",

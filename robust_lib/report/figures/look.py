@@ -157,6 +157,35 @@ def hollow(axis: Axes, x: Any, y: Any, *, colour: Any, marker: str, label: str |
     axis.plot(x, y, color=colour, markerfacecolor="white", zorder=4, label=label, **shape)
 
 
+def heights(names: "pd.Series[str]", groups: "pd.Series[str]") -> dict[str, float]:
+    """Where each row of a figure stands, from above, with a gap between groups."""
+    changes = (groups != groups.shift()).cumsum() - 1
+    places = np.arange(len(names)) + 0.6 * changes.to_numpy()
+    return dict(zip(names, places.tolist(), strict=True))
+
+
+def rows(axes: Sequence[Axes], heights: Mapping[str, float]) -> None:
+    """Names of rows at the left of panels that share their y axis, the first on top."""
+    axes[0].set_yticks(list(heights.values()), list(heights))
+    axes[0].set_ylim(max(heights.values()) + 0.7, -0.7)
+    for axis in axes:
+        axis.spines["left"].set_visible(False)
+        axis.tick_params(axis="y", length=0)
+
+
+def groups(
+    axis: Axes, heights: Mapping[str, float], groups: "pd.Series[str]", colours: Mapping[str, Any]
+) -> None:
+    """The name of each group of rows, at the right of the last panel."""
+    for group, mine in pd.Series(list(heights.values()), index=groups.to_numpy()).groupby(
+        level=0, sort=False
+    ):
+        axis.text(
+            1.03, float(mine.mean()), str(group), transform=axis.get_yaxis_transform(), va="center",
+            color=colours[str(group)], size=9,
+        )  # fmt: skip
+
+
 def levels(figure: Figure, axis: Axes, heights: Mapping[str, float]) -> None:
     """Horizontal dotted lines, named in the right margin, where no data can lie on the name; call it last."""
     at = np.array(list(heights.values()), dtype=np.float64)

@@ -32,7 +32,7 @@ def loyalty_figure(frame: pd.DataFrame) -> Figure:
     if unknown:
         raise ValueError(f"unknown quantity {unknown[0]!r}; there are {', '.join(QUANTITIES)}")
     rows = frame.drop_duplicates("method")[["group", "method"]]
-    heights = _heights(rows)
+    heights = look.heights(rows["method"], rows["group"])
     shown = [name for name in QUANTITIES if (frame["quantity"] == name).any()]
     with plt.rc_context(look.STYLE):
         figure, axes = look.panels(
@@ -48,7 +48,8 @@ def loyalty_figure(frame: pd.DataFrame) -> Figure:
                 _point(axis, one, heights[one["method"]], colours[one["group"]])
             axis.set_xlabel(QUANTITIES[name][1])
             axis.margins(x=0.08)
-        _rows(axes, rows, heights, colours)
+        look.rows(axes, heights)
+        look.groups(axes[-1], heights, rows["group"], colours)
         _explain(axes[0], frame)
         look.legend(figure, ncols=3)
     return figure
@@ -87,13 +88,6 @@ def transfer_figure(frame: pd.DataFrame) -> Figure:
     return figure
 
 
-def _heights(rows: pd.DataFrame) -> dict[str, float]:
-    """Where each method stands, from above, with a gap between groups."""
-    changes = (rows["group"] != rows["group"].shift()).cumsum() - 1
-    places = np.arange(len(rows)) + 0.6 * changes.to_numpy()
-    return dict(zip(rows["method"], places.tolist(), strict=True))
-
-
 def _colours(rows: pd.DataFrame) -> dict[str, Any]:
     """A colour for each group, the same in every figure; those that GROUPS has not come behind."""
     palette = ["black", *(colour for colour, _ in look.SERIES), look.RED]
@@ -109,21 +103,6 @@ def _point(axis: Axes, one: dict[Any, Any], height: float, colour: Any) -> None:
         axis.plot([one["chance"]], [height], "|", color=look.GREY, markersize=10, markeredgewidth=1.8)
     if not np.isnan(one.get("printed", np.nan)):
         look.hollow(axis, [one["printed"]], [height], colour=colour, marker="D")
-
-
-def _rows(axes: list[Axes], rows: pd.DataFrame, heights: dict[str, float], colours: dict[str, Any]) -> None:
-    """Methods at the left, groups at the right, the first row on top."""
-    axes[0].set_yticks(list(heights.values()), list(heights))
-    axes[0].set_ylim(max(heights.values()) + 0.7, -0.7)
-    for axis in axes:
-        axis.spines["left"].set_visible(False)
-        axis.tick_params(axis="y", length=0)
-    margin = axes[-1].get_yaxis_transform()
-    for group, mine in rows.groupby("group", sort=False):
-        middle = float(np.mean([heights[method] for method in mine["method"]]))
-        axes[-1].text(
-            1.03, middle, str(group), transform=margin, va="center", color=colours[str(group)], size=9
-        )
 
 
 def _explain(axis: Axes, frame: pd.DataFrame) -> None:
