@@ -251,7 +251,7 @@ if "imdb" in p.tasks:
     target = data.Split("imdb", p.test_paths.get("imdb", "imdb/test"), p.source, p.attack_size)
     by = dict(attacker=language, attacker_encoder=models.Encoder(p.attacker), split=target)
     by |= dict(words=lexica.Words(p.words), budget=p.budget, precision=p.precision)
-    first, *further = p.attacks
+default = next(iter(p.attacks))
 targets = [*members, *(f"{name}{AGAIN}" for name in p.repeated if name == p.original)]
 for name, seed in itertools.product(targets if "imdb" in p.tasks else (), p.seeds):
     base = name.removesuffix(AGAIN)
@@ -260,7 +260,7 @@ for name, seed in itertools.product(targets if "imdb" in p.tasks else (), p.seed
     model = runs.unit(
         methods.finetuned, seed=seed + 1000 * (name != base), subnetwork=pruned.get(base), **fixed
     )
-    for how in p.attacks if name in (p.original, pairs[-1][1]) else (first,):
+    for how in p.attacks if name in (p.original, pairs[-1][1]) else (default,):
         victim = dict(model=model, encoder=members[base], max_length=recipe.max_length)
         reading = p.attacks[how].model_dump()
         attacked[name, how, seed] = runs.unit(methods.bert_attacked, **victim, **by, **reading)
@@ -536,15 +536,15 @@ if rows:
 
 # %%
 before, after, lost, share = {}, {}, {}, {}
-for name in dict.fromkeys(name for name, how, _ in attacked if how == first) if attacked else ():
-    frames = {seed: frame for (at, how, seed), frame in attacked.items() if (at, how) == (name, first)}
+for name in dict.fromkeys(name for name, how, _ in attacked if how == default) if attacked else ():
+    frames = {seed: frame for (at, how, seed), frame in attacked.items() if (at, how) == (name, default)}
     right, left = (one("imdb", "attacked", frames) for one in (compare.right_before, compare.survived))
     arms[name, "right"], arms[name, "left"] = right, left
     before[name], after[name] = compare.accuracy(right), compare.accuracy(left)
     lost[name] = compare.difference(right, left)
     share[name] = compare.interval(lambda one, two: (one - two) / one, [right, left])
 if attacked:
-    reading = p.attacks[first]
+    reading = p.attacks[default]
     told = f"`{reading.mode}`, k = {reading.k}, at most {reading.most or 'all'} words, {p.attack_size or 'all'} texts"
     cells = report.attack_cells(before, after, lost, share)
     table = report.paper_table(
@@ -606,7 +606,7 @@ seed = p.seeds[0]
 if attacked:
     examples = []
     for name in (p.original, pairs[-1][1]):
-        fooled = attacked[name, first, seed].query("status == 'success'").head(4)
+        fooled = attacked[name, default, seed].query("status == 'success'").head(4)
         shown = fooled.rename(columns={"text": "original", "rewritten": "attacked", "gold": "before"})
         flipped = {one: other for one, other in itertools.permutations(target.labels)}
         examples.append(shown.assign(victim=name, after=shown["before"].map(flipped)))

@@ -167,7 +167,10 @@ ROWS = {
 ROWS_ELSEWHERE = 9_815  # of MNLI-matched
 TOKENS = {"squad": 170, "imdb": 270}  # of an example: a question and its context, a review
 TOKENS_ELSEWHERE = 40  # MNLI's mean is 38
-QUERIES = {attacked: 90, bert_attacked: 450}  # of an attack: as paper 3 counts them, as BERT-Attack prints them
+QUERIES = {
+    attacked: 90,
+    bert_attacked: 450,
+}  # of an attack: as paper 3 counts them, as BERT-Attack prints them
 
 
 def work(unit: runs.Unit) -> float:
