@@ -752,9 +752,9 @@ def relative(item, name, other, **boundary):
 
 for name in [name for name in before if name in members and name != p.original]:
     slightly = compare.difference(arms[name, "right"], arms[p.original, "right"]).times(100)
-    checks.add(
-        "6-a", name, f"accuracy, points above {p.original}", slightly, above=-10, below=0, told=name in above
-    )
+    for boundary in ({"below": 0}, {"above": -10}):
+        quantity = f"accuracy, points above {p.original}"
+        checks.add("6-a", name, quantity, slightly, told=name in above, **boundary)
     relative("6-b", name, p.original, above=0)
     survivors = compare.difference(arms[name, "left"], arms[p.original, "left"]).times(100)
     quantity = f"after-attack accuracy, points above {p.original}"
