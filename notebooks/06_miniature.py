@@ -178,7 +178,7 @@ for (name, seed), model in readers.items():
 #
 # A data point's vector is its [CLS] state after the last layer. Its neighbours are the `k` nearest other test points by cosine: two
 # models agree on a point as far as their two sets of neighbours do. Before fine-tuning the encoders are as they were
-# pretrained: a reader trained for no epoch.
+# pretrained: a reader trained for no epoch. There no seed varies, so those intervals are over points alone.
 
 
 # %% tags=["units"]
@@ -197,22 +197,18 @@ if "squad" in p.tasks:
         name: runs.unit(methods.reader, encoder=encoder, subnetwork=pruned.get(name), **fixed)
         for name, encoder in pretrained.items()
     }
-    for point in p.points:
-        of = {name: states(plain[name], encoder, asked, point) for name, encoder in pretrained.items()}
-        couples = [*pairs, tuple(p.twins)] if p.twins else pairs
-        shared["before", point, p.seeds[0]] = runs.unit(
-            methods.shared_neighbours, vectors=of, pairs=couples, ks=p.ks
-        )
-        alignments["before", point, p.seeds[0]] = runs.unit(methods.alignment, vectors=of, pairs=couples)
-    for point, seed in itertools.product(p.points, p.seeds):
-        chosen = encoders if point == p.points[0] else members
-        of = {name: states(readers[name, seed], encoders[name], asked, point) for name in chosen}
-        couples = [*pairs, *(pair for pair in controls if pair[1] in of)]
-        vectors |= {(name, point, seed): unit for name, unit in of.items()}
-        shared["after", point, seed] = runs.unit(
-            methods.shared_neighbours, vectors=of, pairs=couples, ks=p.ks
-        )
-        alignments["after", point, seed] = runs.unit(methods.alignment, vectors=of, pairs=couples)
+for point, seed in itertools.product(p.points if readers else (), p.seeds):
+    chosen = encoders if point == p.points[0] else members
+    read_by = {name: states(readers[name, seed], encoders[name], asked, point) for name in chosen}
+    vectors |= {(name, point, seed): unit for name, unit in read_by.items()}
+    trained_twice = [pair for pair in controls if pair[1] in chosen]
+    born = {name: states(plain[name], encoder, asked, point) for name, encoder in pretrained.items()}
+    born_twice = [tuple(p.twins)] if p.twins else []
+    for when, of, couples in (("before", born, born_twice), ("after", read_by, trained_twice)):
+        compared = dict(vectors=of, pairs=pairs + couples)
+        shared[when, point, seed] = runs.unit(methods.shared_neighbours, ks=p.ks, **compared)
+        if point == p.points[0]:
+            alignments[when, seed] = runs.unit(methods.alignment, **compared)
 
 # %% [markdown]
 # Deep nearest neighbours (Sun et al. 2022): a point is out of distribution where the distance of its normalised vector to the `k`-th nearest training
@@ -296,8 +292,7 @@ for when, point in dict.fromkeys(key[:2] for key in shared):
         counts = {seed: part.set_index("point")["shared"] for seed, part in rows.groupby("seed")}
         bed = dict(k=k, n=rows["point"].nunique())
         arms[one, two, when, point, k] = compare.neighbourhood("squad", point, counts, **bed)
-for when, seed in [(when, seed) for when, point, seed in alignments if point == p.points[0]]:
-    frame = alignments[when, p.points[0], seed]
+for (when, seed), frame in alignments.items():
     for (one, two), rows in frame.groupby(["first", "second"], sort=False):
         arms.setdefault((one, two, when, "cka", 0), {})[seed] = rows.set_index("block")["value"]
 arms = {
@@ -319,11 +314,23 @@ for (one, two), (choice, _), k in itertools.product([*pairs, *controls], choices
     if (one, choice, k) in flags and (two, choice, k) in flags:
         both = flags[one, choice, k], flags[two, choice, k]
         arms[one, two, "distribution", choice, k] = compare.paired("squad", p.challenge, *both)
+
+# %%
 main = {  # characteristic: what of it is in Table 2
     "errors": ("errors", "", 0),
     "before": ("before", p.points[0], p.k),
     "after": ("after", p.points[0], p.k),
     "distribution": ("distribution", chosen, p.k),
+}
+printed = {
+    (frozenset(one["row"].split(" / ")), one["column"]): one["printed"]
+    for one in published.table(2, "Table 2").to_dict("records")
+}
+COLUMNS = {  # of Table 2
+    "errors": "Prediction Errors",
+    "before": "Data Representation before fine tuning Mean",
+    "after": "Data Representation after fine tuning Mean",
+    "distribution": "Data Distribution",
 }
 look = dict(
     units=report.MINIATURE_UNITS, scale=p.scale, same_setting=params.as_published("06_miniature", p),
@@ -352,12 +359,10 @@ table
 # %%
 if p.errors:
     lists = data.error_lists(p.errors)
-    printed = published.table(2, "Table 2").query("column == 'Prediction Errors'").set_index("row")["printed"]
-    printed = {frozenset(row.split(" / ")): value for row, value in printed.items()}
     rows = []
     for one, two in itertools.combinations(lists, 2):
         arm = compare.paired("squad", "squad/validation_v2", {0: lists[one]}, {0: lists[two]})
-        row = {"model": one, "other": two, "printed": printed[frozenset((one, two))]}
+        row = {"model": one, "other": two, "printed": printed[frozenset((one, two)), "Prediction Errors"]}
         found = {measure: compare.pair_agreement(arm, measure) for measure in compare.SETS}
         rows.append(row | {measure: found[measure].value for measure in found})
         rows[-1] |= {"low": found["jaccard"].low, "high": found["jaccard"].high, "n": found["jaccard"].n}
@@ -404,17 +409,12 @@ if rows:
 # %%
 cells = {}
 for one, two in dict.fromkeys(key[:2] for key in arms):
-    columns = {
-        "Prediction Errors": ("errors", "jaccard"),
-        "Data Representation before fine tuning Mean": ("before", "jaccard"),
-        "Data Representation before fine tuning Variance": ("before", "variance"),
-        "Data Representation after fine tuning Mean": ("after", "jaccard"),
-        "Data Representation after fine tuning Variance": ("after", "variance"),
-        "Data Distribution": ("distribution", "jaccard"),
-    }
-    for column, (what, measure) in columns.items():
+    for what, column in COLUMNS.items():
         if (arm := arms.get((one, two, *main[what]))) is not None:
-            cells[one, two, column] = compare.pair_agreement(arm, measure)
+            cells[one, two, column] = compare.pair_agreement(arm, "jaccard")
+            if what in ("before", "after"):
+                spread = column.replace("Mean", "Variance")
+                cells[one, two, spread] = compare.pair_agreement(arm, "variance")
 if cells:
     table = report.paper_table(report.pair_cells(cells), printed=published.table(2, "Table 2"), **look)
     report.save(run.directory, {"table_2": table}, about=run.record)
@@ -457,24 +457,17 @@ if rows:
 # %%
 original = (p.original, f"{p.original}{AGAIN}")
 control = {what: tuple(p.twins) if what == "before" else original for what in main}
-columns = {what: column for column, (what, measure) in columns.items() if measure == "jaccard"}
-theirs = published.table(2, "Table 2").set_index(["row", "column"])["printed"]
 rows = []
 for what, one in [(what, one) for what in main for one in pairs if (*one, *main[what]) in arms]:
     arm, band = (arms.get((*pair, *main[what])) for pair in (one, control[what]))
-    found = compare.pair_agreement(arm, "jaccard")
-    limits = compare.pair_agreement(band, "jaccard") if band else found
-    row = {"characteristic": what, "pair": " / ".join(one), "value": found.value, "low": found.low}
-    row |= {"high": found.high, "chance": compare.pair_agreement(arm, "chance").value, "bound": np.nan}
-    if what in ("errors", "distribution"):
-        row["bound"] = compare.pair_agreement(arm, "bound").value
-    names = [" / ".join(order) for order in (one, one[::-1])]
-    row["printed"] = next((theirs[name, columns[what]] for name in names if name in theirs.index), np.nan)
-    row |= (
-        {"control_low": limits.low, "control_high": limits.high}
-        if band
-        else {"control_low": np.nan, "control_high": np.nan}
-    )
+    sized = ("jaccard", "chance", "bound") if what in ("errors", "distribution") else ("jaccard", "chance")
+    found = {measure: compare.pair_agreement(arm, measure) for measure in sized}
+    row = {"characteristic": what, "pair": " / ".join(one), "value": found["jaccard"].value}
+    row |= {limit: getattr(found["jaccard"], limit) for limit in ("low", "high")}
+    row |= {measure: found[measure].value if measure in found else np.nan for measure in ("chance", "bound")}
+    row["printed"] = printed.get((frozenset(one), COLUMNS[what]), np.nan)
+    limits = compare.pair_agreement(band, "jaccard") if band else None
+    row |= {f"control_{limit}": getattr(limits, limit, np.nan) for limit in ("low", "high")}
     rows.append(row)
 if rows:
     frame = pd.DataFrame(rows)
@@ -643,27 +636,28 @@ if wrong:
 
 
 # %%
-def check(item, pair, what, measure="jaccard", other=None, k=None, **boundary):
-    """A pair's agreement, or by how much it is above another pair's (in another characteristic), where both were measured."""
-    key = main[what] if k is None else (*main[what][:2], k)
-    arm = arms.get((*pair, *key))
-    against, at = other or (None, what)
-    band = arms.get((*against, *(main[at] if k is None else (*main[at][:2], p.k)))) if against else None
-    if arm is None or (against and band is None):
-        return
-    known = {one.removesuffix(AGAIN) for one in (*pair, *(against or ()))}
-    told = what == "before" or known <= learnt
-    found = (
-        compare.pair_agreement_difference(arm, band, measure)
-        if against
-        else compare.pair_agreement(arm, measure)
-    )
-    quantity = f"{TITLES[what]}, {measure}" + (f", K = {k}" if k else "")
-    if against:
-        quantity += (
-            f", above {TITLES[at]}" if against == pair and at != what else f", above {' / '.join(against)}"
+def check(item, pair, what, measure="jaccard", k=None, **boundary):
+    """How far a pair agrees, where that was measured."""
+    if (arm := arms.get((*pair, *main[what][:2], k or main[what][2]))) is not None:
+        if measure == "jaccard" and k is None:
+            boundary["printed"] = printed.get((frozenset(pair), COLUMNS[what]))
+        quantity = f"{TITLES[what]}, {measure}" + (f", K = {k}" if k else "")
+        told = what == "before" or set(pair) <= learnt
+        checks.add(
+            item, " / ".join(pair), quantity, compare.pair_agreement(arm, measure), told=told, **boundary
         )
-    checks.add(item, " / ".join(pair), quantity, found, told=told, **boundary)
+
+
+def apart(item, pair, what, other, of, measure="jaccard", k=None, **boundary):
+    """By how much a pair's agreement is above another's, which may be its own in another characteristic or at another K."""
+    arm, band = arms.get((*pair, *main[what][:2], k or main[what][2])), arms.get((*other, *main[of]))
+    if arm is not None and band is not None:
+        against = f"K = {p.k}" if k else TITLES[of] if other == pair else " / ".join(other)
+        quantity = f"{TITLES[what]}, {measure}" + (f", K = {k}" if k else "") + f", above {against}"
+        known = {one.removesuffix(AGAIN) for one in (*pair, *other)}
+        told = what == "before" or known <= learnt
+        found = compare.pair_agreement_difference(arm, band, measure)
+        checks.add(item, " / ".join(pair), quantity, found, told=told, **boundary)
 
 
 # %%
@@ -691,33 +685,34 @@ print("no better than giving no answer:", ", ".join(name for name in members if 
 for pair in large:
     check("3-a", pair, "errors", below=LOW["errors"])
     for measure in ("jaccard", "kappa"):
-        check(f"3-a{report.OURS}", pair, "errors", measure, (own[pair], "errors"), below=0)
+        apart(f"3-a{report.OURS}", pair, "errors", own[pair], "errors", measure, below=0)
     check("3-b", pair, "errors", "left out", above=0)
-    check(f"3-b{report.OURS}", pair, "errors", "left out", (own[pair], "errors"), above=0)
+    apart(f"3-b{report.OURS}", pair, "errors", own[pair], "errors", "left out", above=0)
     check("4-a", pair, "before", below=LOW["before"])
-    check("4-b", pair, "after", other=(pair, "before"), below=0)
-    check(f"4-b{report.OURS}", pair, "after", other=(own[pair], "after"), below=0)
-    if p.twins:
-        check(f"4-a{report.OURS}", pair, "before", other=(tuple(p.twins), "before"), below=0)
+    apart(f"4-a{report.OURS}", pair, "before", tuple(p.twins), "before", below=0)
+    apart("4-b", pair, "after", pair, "before", below=0)
+    apart(f"4-b{report.OURS}", pair, "after", own[pair], "after", below=0)
     for what, k in itertools.product(("before", "after"), (p.ks[0], p.ks[-1])):
         check("4-e", pair, what, k=k, below=LOW[what])
     check("5-a", pair, "distribution", below=LOW["distribution"])
-    check(f"5-a{report.OURS}", pair, "distribution", other=(own[pair], "distribution"), below=0)
+    apart(f"5-a{report.OURS}", pair, "distribution", own[pair], "distribution", below=0)
     for k in (p.ks[0], p.ks[-1]):
-        check("5-c", pair, "distribution", other=(pair, "distribution"), k=k, within=0.1)
+        apart("5-c", pair, "distribution", pair, "distribution", k=k, within=0.1)
 for pair in among:
     check("4-d", pair, "before", below=LOW["before"])
-    check("4-d", pair, "after", other=(pair, "before"), below=0)
-    check(f"4-d{report.OURS}", pair, "after", other=(own[pair], "after"), below=0)
+    apart("4-d", pair, "after", pair, "before", below=0)
+    apart(f"4-d{report.OURS}", pair, "after", own[pair], "after", below=0)
     check("5-b", pair, "distribution", below=LOW["distribution"])
-    check(f"5-b{report.OURS}", pair, "distribution", other=(own[pair], "distribution"), below=0)
+    apart(f"5-b{report.OURS}", pair, "distribution", own[pair], "distribution", below=0)
 
 # %%
 for pair, what in itertools.product(large, ("before", "after")):
     if (arm := arms.get((*pair, *main[what]))) is not None:
         told, row = what == "before" or set(pair) <= learnt, " / ".join(pair)
         ratio = compare.interval(lambda means: (means[1] - means[0] ** 2) / means[0], [arm])
-        spread = compare.interval(lambda means: np.sqrt(means[1] - means[0] ** 2) / means[0], [arm])
+        spread = compare.interval(
+            lambda means: np.maximum(means[1] - means[0] ** 2, 0) ** 0.5 / means[0], [arm]
+        )
         checks.add("4-c", row, f"{TITLES[what]}, variance over mean", ratio, below=0.2, told=told)
         quantity = f"{TITLES[what]}, standard deviation over mean"
         checks.add(f"4-c{report.OURS}", row, quantity, spread, below=0.2, told=told)
@@ -735,8 +730,9 @@ for item, group in (("7-a", large), ("7-b", among)):
             checks.add(f"{item}{report.OURS}", row, quantity, apart, below=0, told=told)
 
 # %%
-PRINTED = published.table(2, "Table 3").query("column == '% change in accuracy'").set_index("row")["printed"]
-printed = {name: PRINTED.get(report.SPELLINGS.get(name, ("", ""))[1]) for name in before}
+of_paper = {
+    name: theirs.get((report.SPELLINGS.get(name, ("", ""))[1], "% change in accuracy")) for name in before
+}
 above = {name for name, one in before.items() if one.low > 0.5}
 
 
@@ -744,12 +740,13 @@ def relative(item, name, other, **boundary):
     """The share of its accuracy that a model loses under attack, in percent, above what another loses."""
     four = [arms[one, when] for one in (name, other) for when in ("right", "left")]
     apart = compare.interval(lambda a, b, c, d: (a - b) / a - (c - d) / c, four).times(100)
-    known = None not in (printed.get(name), printed.get(other))
-    told = printed[name] - printed[other] if known else None
+    both = of_paper.get(name), of_paper.get(other)
+    told = None if None in both else both[0] - both[1]
     quantity = f"percent of its accuracy lost under attack, above {other}"
     checks.add(item, name, quantity, apart, printed=told, told={name, other} <= above, **boundary)
 
 
+# %%
 for name in [name for name in before if name in members and name != p.original]:
     slightly = compare.difference(arms[name, "right"], arms[p.original, "right"]).times(100)
     for boundary in ({"below": 0}, {"above": -10}):
@@ -764,14 +761,9 @@ for name in [name for name in before if name in members and name != p.original]:
     if f"{p.original}{AGAIN}" in before:
         relative(f"6-b{report.OURS}", name, f"{p.original}{AGAIN}", above=0)
 if attacked:
-    checks.add(
-        "6-b",
-        p.original,
-        "percent of its accuracy lost under attack",
-        share[p.original].times(100),
-        below=50,
-        told=p.original in above,
-    )
+    quantity, lost_here = "percent of its accuracy lost under attack", share[p.original].times(100)
+    known = dict(below=50, printed=of_paper[p.original], told=p.original in above)
+    checks.add("6-b", p.original, quantity, lost_here, **known)
 
 # %%
 outputs = {"claims": checks.claims, "table_survival": checks.survival}

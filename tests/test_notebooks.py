@@ -12,10 +12,13 @@ from typing import Any
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
+import transformers
 from jupytext.compare import compare_notebooks
+from tokenizers import Tokenizer, processors
 
-from robust_lib import params, published
+from robust_lib import models, params, published
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
@@ -189,6 +192,37 @@ def test_it_runs_in_another_way_and_with_two_seeds(name: str, executed: Callable
     records = json.loads((folder / "scorecard.json").read_text())
     claims = [entry for entry in records if entry["item"].startswith("claim ")]
     assert {entry["seeds"] for entry in claims} == {2}
+
+
+@pytest.fixture(scope="module")
+def t5(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A directory with a random T5 that reads the micro world's words; no token begins its texts."""
+    place = tmp_path_factory.mktemp("t5")
+    known = models.Encoder("micro-tiny").tokenizer()
+    words = Tokenizer.from_str(known.backend_tokenizer.to_str())
+    end = known.sep_token, known.sep_token_id
+    words.post_processor = processors.TemplateProcessing(f"$A {end[0]}", f"$A {end[0]} $B {end[0]}", [end])
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=words, pad_token=known.pad_token, unk_token=known.unk_token, eos_token=end[0],
+        model_max_length=64, model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(place)  # fmt: skip
+    shape = {"d_model": 16, "d_kv": 4, "d_ff": 32, "num_layers": 3, "num_heads": 4, "vocab_size": len(known)}
+    transformers.T5ForConditionalGeneration(transformers.T5Config(**shape)).save_pretrained(place)
+    return str(place)
+
+
+def test_a_family_of_t5_encoders_is_compared(executed: Callable[..., Path], t5: str) -> None:
+    family = {"T5": t5, "half of it": {"encoder": t5, "layers": 2}}
+    given = THINNED["06_miniature"] | {"family": family, "repeated": ["T5"], "twins": [], "tasks": ["squad"]}
+    folder = executed("06_miniature", **given | {"summary": "mean"}) / "06_miniature"
+    sizes = pd.read_csv(folder / "table_1.csv").set_index(["row", "column"])["ours"]
+    assert (sizes["T5", "Layers"], sizes["half of it", "Layers"], sizes["T5", "Embedding Dimension"]) == (
+        3,
+        2,
+        16,
+    )
+    rows = pd.read_csv(folder / "table_2.csv").dropna(subset="ours")["row"].unique()
+    assert list(rows) == ["T5 / half of it", "T5 / T5, another seed"]
 
 
 @pytest.mark.parametrize("paper", published.PAPERS)

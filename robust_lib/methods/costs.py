@@ -43,7 +43,7 @@ def megabytes(encoder: models.Encoder, labels: Sequence[str]) -> tuple[float, fl
 
 
 def weighed(*, encoder: models.Encoder) -> dict[str, float]:
-    """Table 1 of paper 2: `layers`, millions of `parameters`, `width` and `megabytes` of an encoder under a reader's head.
+    """Table 1 of paper 2, of an encoder under a reader's head: layers, millions of parameters, width, megabytes.
 
     Counted in the loaded model, without the pooler that a reader does not use; four bytes for each parameter.
     """
