@@ -82,6 +82,7 @@ attacks = {  # readings of BERT-Attack; the first makes Table 3
 }
 attack_size = 100  # texts attacked; None for all
 words = "micro"  # synonyms that filter candidates: micro, or a data directory
+sentences = None  # encoder of the sentence similarity in mode textattack; None leaves the check out
 budget = None  # most queries for an example
 errors = None  # data directory with published/miniature_error_ids
 seeds = [0]  # each draws a training set, a head, an order
@@ -246,7 +247,8 @@ if "imdb" in p.tasks:
     language = runs.unit(methods.masked_lm, encoder=models.Encoder(p.attacker), split=texts, recipe=tuned)
     target = data.Split("imdb", p.test_paths.get("imdb", "imdb/test"), p.source, p.attack_size)
     by = dict(attacker=language, attacker_encoder=models.Encoder(p.attacker), split=target)
-    by |= dict(words=lexica.Words(p.words), budget=p.budget, precision=p.precision)
+    similar = models.Encoder(p.sentences) if p.sentences else None
+    by |= dict(words=lexica.Words(p.words, similar), budget=p.budget, precision=p.precision)
 default = next(iter(p.attacks))
 targets = [*members, *(f"{name}{AGAIN}" for name in p.repeated if name == p.original)]
 for name, seed in itertools.product(targets if "imdb" in p.tasks else (), p.seeds):

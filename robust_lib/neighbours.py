@@ -24,7 +24,7 @@ _NUMBER = 0xFFFFFFFF  # the half of a ranked value that names the point
 def nearest(vectors: Vectors, k: int, *, block: int = BLOCK) -> Neighbours:
     """The k nearest points of every point under cosine, nearest first, the point itself left out.
 
-    KNN(P) of paper 2 (section 2.2), in single precision. Of equal cosines, as rounded, the lower index comes first. A
+    KNN(P) of paper 2 (section 4), in single precision. Of equal cosines, as rounded, the lower index comes first. A
     vector of zeros has cosine 0 with every other. ValueError unless 1 <= k < points, and for a value that is not
     finite.
     """
@@ -36,7 +36,7 @@ def nearest(vectors: Vectors, k: int, *, block: int = BLOCK) -> Neighbours:
 def shared(first: Neighbours, second: Neighbours, ks: Sequence[int]) -> Int64[Tensor, "points {len(ks)}"]:
     """How many of a point's k nearest neighbours in one model are among its k nearest in another, for every k of `ks`.
 
-    |KNN_i(P) intersected with KNN_j(P)| of paper 2 (section 2.2), in 0 to k: k for equal sets in whatever order. Both
+    |KNN_i(P) intersected with KNN_j(P)| of paper 2 (section 4), in 0 to k: k for equal sets in whatever order. Both
     are of `nearest`, of the same points and of at least the largest k.
     """
     if first.shape != second.shape:
@@ -63,7 +63,7 @@ def kth_distances(
 ) -> Float[Tensor, "queries {len(ks)}"]:
     """Squared Euclidean distance of every query to its k-th nearest point, for every k of `ks`.
 
-    The score of deep nearest neighbours (Sun et al. 2022; paper 2, section 2.3) with the other sign. `normalised`
+    The score of deep nearest neighbours (Sun et al. 2022; paper 2, section 5) with the other sign. `normalised`
     vectors are x / |x|: the distance is 2 - 2 cosine, in 0 to 4. Without queries those are the points themselves, each
     of which leaves itself out. ValueError for a k that there are not as many points for, and for a value that is not
     finite.

@@ -405,7 +405,7 @@ class Miniature(FineTuning):
         description="squad (Tables 1 and 2, Figure 1), imdb (Table 3) or both"
     )
     family: Annotated[dict[Name, Annotated[Member, BeforeValidator(_member)]], Field(min_length=2)] = Field(
-        description="name: encoder, or {encoder, layers, sparsity}; at least two, the first is the original"
+        description="name: encoder, or {encoder, layers, sparsity}; at least two, the original first, the smallest last"
     )
     repeated: Annotated[list[Name], AfterValidator(_distinct)] = Field(
         description="members fine-tuned once more with another seed, the control; none twice"
@@ -459,6 +459,9 @@ class Miniature(FineTuning):
     )
     attack_size: Count | None = Field(description="texts attacked, from 1, or null for all")
     words: Name = Field(description="synonyms that filter candidates: micro, or the path of a data directory")
+    sentences: Name | None = Field(
+        description="encoder of the sentence similarity of mode textattack, or null to leave the check out"
+    )
     budget: Count | None = Field(description="most queries for an example, from 1, or null for no limit")
     errors: Name | None = Field(
         description="data directory with published/miniature_error_ids, or null to leave that section out"
@@ -477,11 +480,30 @@ class Miniature(FineTuning):
                     raise ValueError(f"{field}: {name!r} is not of the family; {nearest(name, self.family)}")
         if len(self.twins) not in (0, 2):
             raise ValueError(f"twins = {self.twins}: two encoders, or none")
+        if both := sorted(set(self.twins) & set(self.family)):
+            raise ValueError(f"twins: {both[0]!r} is a name of the family too; give that member another name")
         if self.k not in self.ks:
             raise ValueError(f"k = {self.k} should be one of ks = {self.ks}")
+        again = sorted(seed for seed in self.seeds if self.repeated and seed - 1000 in self.seeds)
+        if again:
+            raise ValueError(f"seeds: {again[0]} is that of the second training of seed {again[0] - 1000}")
+        self._fitting_sizes()
         _judge_overrides(self, "task", self.by_task, OF_A_TRAINING)
         _judge_overrides(self, "model", self.by_model, OF_A_MODEL)
         return self
+
+    def _fitting_sizes(self) -> None:
+        """Neighbours are found among as many points, and the index is of training examples."""
+        own = self.model_dump() | self.by_task.get("squad", {})
+        for name, least in (("test_size", self.ks[-1] + 1), ("index_size", self.ks[-1] + 1)):
+            if own[name] is not None and own[name] < least:
+                raise ValueError(f"{name} = {own[name]} should be above the largest of ks = {self.ks}")
+        if own["train_size"] and (self.index_size or own["train_size"] + 1) > own["train_size"]:
+            raise ValueError(
+                f"index_size = {self.index_size} should not exceed train_size = {own['train_size']}"
+            )
+        if self.stride >= own["max_length"]:
+            raise ValueError(f"stride = {self.stride} should be below max_length = {own['max_length']}")
 
     def of(self, *names: str) -> Self:
         """The values that hold for a task, a model, or both: their own, else those of all; the model's come last."""

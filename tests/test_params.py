@@ -293,7 +293,7 @@ def test_a_task_and_a_model_have_their_own_values_the_models_last() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"family": {"a": "BERT-base"}}, ["family = ", "at least 2 items", "the first is the original"]),
+        ({"family": {"a": "BERT-base"}}, ["family = ", "at least 2 items", "the original first"]),
         (
             {"family": {"a": "BERT-base", "b": {"encodr": "x"}}},
             ["family['b']['encoder']: is missing", "family['b']['encodr'] = 'x'", "{encoder, layers, sparsity}"],

@@ -93,7 +93,8 @@ class Words:
             parts = [repr(world.SYNONYM_SETS), repr(tagging.MICRO)]
         else:
             parts = [sha256(file) for file in (neighbours_file(self.source), *tagging.files(self.source))]
-        parts += [sha256(STOP_WORDS), self.sentences.fingerprint() if self.sentences else "unchecked"]
+        parts += [sha256(STOP_WORDS), sha256(NLTK_STOP_WORDS)]
+        parts += [self.sentences.fingerprint() if self.sentences else "unchecked"]
         return hashlib.sha256("\n".join([*parts, repr(self.threshold)]).encode()).hexdigest()
 
 

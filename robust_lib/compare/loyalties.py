@@ -7,6 +7,7 @@ Students and teachers are predictions frames by seed: a student is loyal to the 
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -225,9 +226,15 @@ def fooled(task: str, testbed: str, attacked: Predictions) -> Arm:
 def success_rate(arm: Arm, *, generator: Draws = 0, level: float = 0.95) -> Interval:
     """Interval of the share of originally correct examples that the attack fools, from a `fooled` arm.
 
-    Unlike after-attack accuracy it does not favour the model that was more often right before.
+    Unlike after-attack accuracy it does not favour the model that was more often right before. Where all or none are
+    fooled the limits are exact binomial ones.
     """
-    return interval(_ratio, [arm], generator=generator, level=level, bounds=(0, 1))
+    found = interval(_ratio, [arm], generator=generator, level=level, bounds=(0, 1))
+    if found.value not in (0, 1):
+        return found
+    right = round(float(arm.values[:, :, 1].mean(axis=0).sum()))
+    exact = stats.binomtest(right * round(found.value), right).proportion_ci(level)
+    return replace(found, low=float(exact.low), high=float(exact.high))
 
 
 def success_rate_difference(

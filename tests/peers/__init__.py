@@ -16,7 +16,8 @@ import torch
 import transformers
 
 from robust_lib import attack, data, models, train
-from robust_lib.attack import lexica, textfooler, victims
+from robust_lib.attack import bertattack, lexica, textfooler, victims
+from robust_lib.attack.language import Language
 from robust_lib.attack.lexica import Words
 from robust_lib.methods import training
 
@@ -25,14 +26,39 @@ PYTHON = HERE / ".venv" / "bin" / "python"
 CACHE = HERE / ".venv" / "textattack"
 COLUMNS = {1: ["text"], 2: ["premise", "hypothesis"]}  # TextAttack's recipe protects "premise"
 MISSING = "TextAttack is not installed: `make peers` does"
-PAIRS, RECIPE = 512, train.Recipe(epochs=3, learning_rate=2e-4, batch_size=32, max_length=64)
+EXAMPLES, RECIPE = 512, train.Recipe(epochs=3, learning_rate=2e-4, batch_size=32, max_length=64)
+TRAIN = {"mnli": "mnli/train_subset", "imdb": "imdb/train"}
 
 
-def victim(folder: Path, *, source: str, encoder: str, layers: int | None = None, seed: int = 0) -> Path:
-    """A directory with the encoder and its tokenizer, fine-tuned on a few hundred pairs of MNLI."""
+def victim(
+    folder: Path,
+    *,
+    source: str,
+    encoder: str,
+    task: str = "mnli",
+    layers: int | None = None,
+    seed: int = 0,
+) -> Path:
+    """A directory with the encoder and its tokenizer, fine-tuned on a few hundred examples of MNLI or IMDB."""
     start = models.Encoder(encoder, layers=layers)
-    split = data.Split("mnli", "mnli/train_subset", source, PAIRS, seed)
+    split = data.Split(task, TRAIN[task], source, EXAMPLES, seed)
     training.finetuned(encoder=start, split=split, recipe=RECIPE, seed=seed).save_pretrained(folder)
+    start.tokenizer().save_pretrained(folder)
+    return folder
+
+
+def masked_lm(folder: Path, *, encoder: str, layers: int | None = None) -> Path:
+    """A directory with the encoder as a masked language model whose new head passes the encoder's states on.
+
+    It is not trained. As a BERT's states stay near the embeddings of the pieces that they are of, it proposes what is
+    near in these: for "boring" itself, "bored", "interesting", "dull".
+    """
+    start = models.Encoder(encoder, layers=layers)
+    model = start.masked_lm(seed=0)
+    dense = model.cls.predictions.transform.dense
+    torch.nn.init.eye_(dense.weight)
+    torch.nn.init.zeros_(dense.bias)
+    model.save_pretrained(folder)
     start.tokenizer().save_pretrained(folder)
     return folder
 
@@ -43,6 +69,14 @@ def examples(folder: Path, source: str) -> tuple[list[attack.Text], list[int]]:
     frame = data.Split("mnli", "attack_sets/mnli_matched", source).frame()
     texts: list[attack.Text] = list(zip(frame["premise"], frame["hypothesis"], strict=True))
     return texts, [classes[label] for label in frame["label"]]
+
+
+def reviews(folder: Path, source: str, *, words: int, texts: int) -> tuple[list[attack.Text], list[int]]:
+    """The beginnings of reviews of IMDB's test set and the indices of their classes for the victim of `folder`."""
+    classes = transformers.AutoConfig.from_pretrained(folder).label2id
+    frame = data.Split("imdb", "imdb/test", source, texts, 0).frame()
+    beginnings = [(" ".join(text.split(" ")[:words]),) for text in frame["text"]]
+    return beginnings, [classes[label] for label in frame["label"]]
 
 
 def oracle(folder: Path, max_length: int) -> attack.Oracle:
@@ -63,6 +97,28 @@ def ours(
         for place, (text, right) in enumerate(zip(texts, gold, strict=True))
     }
     return list(attack.run(attacks, {"victim": victim}, originals=dict(enumerate(texts)))[0].values())
+
+
+def language(folder: Path, max_length: int, *, k: int) -> Language:
+    """The masked language model of `folder`, on the CPU."""
+    model = transformers.AutoModelForMaskedLM.from_pretrained(folder)
+    tokenizer = models.Encoder(str(folder)).tokenizer()
+    return Language(model, tokenizer, k=k, max_length=max_length, device=torch.device("cpu"))
+
+
+def our_bertattack(
+    victim: attack.Oracle, language: Language, texts: Sequence[attack.Text], gold: Sequence[int]
+) -> list[attack.Attacked]:
+    """What becomes of each text in `textattack` mode with the k of `language`, without a sentence encoder."""
+    words, mode = Words(), bertattack.MODES["textattack"]
+    attacks = {
+        place: bertattack.bertattack(
+            text, right, column=0, words=words, language=language, mode=mode, k=language.k
+        )
+        for place, (text, right) in enumerate(zip(texts, gold, strict=True))
+    }
+    oracles = {"victim": victim, **language.oracles}
+    return list(attack.run(attacks, oracles, originals=dict(enumerate(texts)))[0].values())
 
 
 def theirs(

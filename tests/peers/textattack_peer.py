@@ -11,7 +11,8 @@ list of columns each; `gold` class indices. TextFooler: `neighbours` word: candi
 directory of a masked language model with its tokenizer; `max_candidates`, null for TextAttack's own.
 RESULT: `seconds` of the attack loop alone, on the CPU; `outcomes` with, for each text, `status`, `text`, `queries` in
 TextAttack's counting, and `rounds`: what the victim was asked at each step, pairs of text and probabilities: the text
-itself, then one with each word deleted or unknown, then the candidates for one word after the other.
+itself, then one with each word deleted or unknown, then the candidates for one word after the other. BERT-Attack's
+also have `gap`: how far the closest choice of pieces was from going the other way, in logits; null if none was made.
 """
 
 import json
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import textattack
+import torch
 import transformers
 from textattack.attack_recipes import BERTAttackLi2020, TextFoolerJin2019, bert_attack_li_2020
 from textattack.shared import WordEmbedding
@@ -42,11 +44,13 @@ def main(spec_file: str, result_file: str) -> None:
     spec = json.loads(Path(spec_file).read_text())
     attack = recipe(spec)
     rounds = recorded(attack)
+    gaps = noted(attack.transformation) if spec["recipe"] == "bert-attack" else []
     examples = [OrderedDict(zip(spec["columns"], text, strict=True)) for text in spec["texts"]]
     outcomes = []
     start = time.process_time()
     for example, gold in zip(examples, spec["gold"], strict=True):
         rounds.clear()
+        gaps.clear()
         result = attack.attack(example, gold)
         final = result.perturbed_result
         outcomes.append(
@@ -55,6 +59,7 @@ def main(spec_file: str, result_file: str) -> None:
                 "text": columns(final.attacked_text),
                 "queries": final.num_queries,
                 "rounds": rounds.copy(),
+                "gap": min(gaps, default=None),
             }
         )
     seconds = time.process_time() - start
@@ -90,6 +95,40 @@ def swapped(spec: dict[str, Any], *, method: str, max_candidates: int) -> WordSw
         max_length=spec["max_length"] or 512,
         max_candidates=spec["max_candidates"] or max_candidates,
     )
+
+
+class Looked:
+    """A tensor's rows, and which of them were looked at."""
+
+    def __init__(self, rows: torch.Tensor) -> None:
+        self.rows = rows
+        self.places: list[int] = []
+
+    def __getitem__(self, place: int) -> torch.Tensor:
+        self.places.append(place)
+        return self.rows[place]
+
+
+def noted(transformation: WordSwapMaskedLM) -> list[float]:
+    """The smallest gap between logits that decided on the candidates of each word, from now on.
+
+    Of a word of one piece they are those of the last piece taken and the first left out. Of one of several the order
+    counts too, as only the first combinations are taken.
+    """
+    gaps: list[float] = []
+    words_of = transformation._bert_attack_replacement_words
+
+    def replacement_words(*where: Any, id_preds: torch.Tensor, masked_lm_logits: torch.Tensor) -> list[str]:
+        looked = Looked(id_preds)
+        words = words_of(*where, id_preds=looked, masked_lm_logits=masked_lm_logits)
+        if looked.places:
+            best = masked_lm_logits[looked.places].topk(transformation.max_candidates + 1).values
+            best = best[:, -2:] if len(best) == 1 else best
+            gaps.append((best[:, :-1] - best[:, 1:]).min().item())
+        return words
+
+    transformation._bert_attack_replacement_words = replacement_words
+    return gaps
 
 
 def listed(neighbours: dict[str, list[str]]) -> WordEmbedding:
