@@ -26,7 +26,7 @@ NEAR = (
 )
 NEAR_LOGITS = 5e-5  # the same of a language model's logits
 LENGTH, PAIRS, SENTENCES = 128, 260, 30
-CUT, REVIEWS, PIECES = 64, 24, 4
+CUT, REVIEWS, PIECES = 48, 24, 4
 
 
 @pytest.fixture(scope="module")
@@ -54,13 +54,16 @@ def margin(rounds: Sequence[Sequence[tuple[list[str], list[float]]]], gold: int)
     """How far the closest of an attack's decisions was from going the other way, in probability.
 
     The decisions: the predicted class of the text and of the best candidates, the order of the importances, the best
-    candidate against the second and against the text as it stood.
+    candidate against the second and against the text as it stood. Words that are cut off make no difference, so all tie
+    in importance: as they have no candidates either, their order decides nothing.
     """
     scores = [np.array([probabilities for _, probabilities in texts]) for texts in rounds]
     others = np.delete(scores[0][0], gold).max()
     margins = [abs(scores[0][0, gold] - others)]
     if len(scores) > 1:
-        margins += np.diff(np.sort(scores[1][:, gold])).tolist()
+        without = scores[1][:, gold]
+        felt = without[abs(without - scores[0][0, gold]) > NEAR]
+        margins += np.diff(np.sort(felt)).tolist()
     lowest = scores[0][0, gold]
     for rows in scores[2:]:
         ranked = rows[np.argsort(rows[:, gold])]
@@ -137,6 +140,6 @@ def test_textattack_finds_the_same_bertattacks(
         )
         if old != new
     ]
-    assert sum(count > 1 for count in changed) >= 5
+    assert sum(count > 1 for count in changed) >= 3
     theirs = peers.their_bertattack(critic, speaker, texts, gold, source=DATA, max_length=CUT, k=k)
     assert_alike(ours, theirs["outcomes"], gold)
