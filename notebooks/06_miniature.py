@@ -406,17 +406,23 @@ if rows:
 # %% [markdown]
 # ## Table 2: three agreements of every pair
 #
-# Behind the paper's 15 pairs stand the controls.
+# Behind the paper's 15 pairs stand the controls; beside the paper's columns what two unrelated models would reach (`chance`), the overlap
+# coefficient, Cohen's kappa and CKA. The next section says what they are.
 
 # %%
 cells = {}
+beside = ("chance", "overlap coefficient", "kappa")
 for one, two in dict.fromkeys(key[:2] for key in arms):
     for what, column in COLUMNS.items():
-        if (arm := arms.get((one, two, *main[what]))) is not None:
-            cells[one, two, column] = compare.pair_agreement(arm, "jaccard")
-            if what in ("before", "after"):
-                spread = column.replace("Mean", "Variance")
-                cells[one, two, spread] = compare.pair_agreement(arm, "variance")
+        if (arm := arms.get((one, two, *main[what]))) is None:
+            continue
+        named = {"jaccard": column, "chance": f"{column}, chance"}
+        named |= {measure: f"{column.removesuffix(' Mean')}, {measure}" for measure in beside[1:]}
+        if what in ("before", "after"):
+            named["variance"] = column.replace("Mean", "Variance")
+            alike = compare.pair_agreement(arms[one, two, what, "cka", 0], "cka")
+            cells[one, two, f"{column.removesuffix(' Mean')}, CKA"] = alike
+        cells |= {(one, two, name): compare.pair_agreement(arm, measure) for measure, name in named.items()}
 if cells:
     table = report.paper_table(report.pair_cells(cells), printed=published.table(2, "Table 2"), **look)
     report.save(run.directory, {"table_2": table}, about=run.record)

@@ -10,7 +10,17 @@ from sklearn.metrics import cohen_kappa_score, jaccard_score
 
 from robust_lib import compare
 
-OF_SETS = ("jaccard", "overlap coefficient", "kappa", "chance", "bound", "left out", "first", "second")
+OF_SETS = (
+    "jaccard",
+    "overlap coefficient",
+    "kappa",
+    "Loevinger's H",
+    "chance",
+    "bound",
+    "left out",
+    "first",
+    "second",
+)
 
 
 @pytest.fixture
@@ -38,6 +48,13 @@ def wrong(generator: np.random.Generator, seeds: int = 1, items: int = 300) -> t
     return large, small
 
 
+def test_loevingers_h_is_1_for_nested_sets_of_any_sizes_and_jaccard_is_not() -> None:
+    arm = sets(holding(200, range(20)), holding(200, range(100)))
+    assert compare.pair_agreement(arm, "Loevinger's H").value == pytest.approx(1)
+    assert compare.pair_agreement(arm, "jaccard").value == pytest.approx(0.2)
+    assert compare.pair_agreement(arm, "kappa").value < 0.25
+
+
 # -- two sets ------------------------------------------------------------------------------------------------
 
 
@@ -48,6 +65,7 @@ def reference_agreement(one: set[int], two: set[int], n: int) -> dict[str, float
         "jaccard": len(one & two) / len(one | two),
         "overlap coefficient": len(one & two) / min(len(one), len(two)),
         "kappa": (agreed - expected) / (1 - expected),
+        "Loevinger's H": 1 - (min(len(one), len(two)) - len(one & two)) / (min(p, q) * n * (1 - max(p, q))),
         "chance": p * q / (p + q - p * q),
         "bound": min(len(one), len(two)) / max(len(one), len(two)),
         "left out": len(one - two) / len(one),

@@ -112,29 +112,6 @@ def test_a_pair_of_ours_stands_behind_and_a_column_of_ours_beside_its_own() -> N
     assert len(table.scored) == len(as_printed("Table 2"))
 
 
-def test_a_turned_pair_turns_the_sizes_of_its_sets_and_nothing_else() -> None:
-    given = {
-        (MINI, TINY, f"Prediction Errors{measure}"): measured(value)
-        for measure, value in {"": 0.5, ", first": 0.1, ", second": 0.2, ", kappa": 0.3}.items()
-    }
-    row = f"{TINY} / {MINI}"
-    values = {place: one.value for place, one in report.pair_cells(given).items()}
-    assert values == {
-        (row, "Prediction Errors"): 0.5,
-        (row, "Prediction Errors, first"): 0.2,
-        (row, "Prediction Errors, second"): 0.1,
-        (row, "Prediction Errors, kappa"): 0.3,
-    }
-
-
-def test_what_is_left_out_is_of_the_printed_order_alone() -> None:
-    column = "Prediction Errors, left out"
-    row = f"{TINY} / {MINI}"
-    assert places(report.pair_cells({(TINY, MINI, column): measured(0.4)})) == [(row, column)]
-    with pytest.raises(ValueError, match=f"the paper prints {row}; give it for that order"):
-        report.pair_cells({(MINI, TINY, column): measured(0.4)})
-
-
 def test_pairs_refuse_a_column_of_no_kind_and_a_cell_given_twice() -> None:
     with pytest.raises(ValueError, match=r"no column 'Colour' in Table 2; there are Prediction Errors"):
         report.pair_cells({(LARGE, BASE, "Colour"): measured(0.4)})
@@ -154,7 +131,7 @@ def test_every_characteristic_is_a_block_and_its_own_column_is_titled_by_its_uni
         for line, below in pairwise(lines)
         if below.startswith("| --")
     ]
-    of_sets = ["Jaccard", "chance", "bound", "overlap coefficient", "kappa", "left out", "first", "second"]
+    of_sets = ["Jaccard", "chance", "overlap coefficient", "kappa"]
     of_neighbours = ["Mean", "Mean, chance", "Variance", "overlap coefficient", "kappa", "CKA"]
     assert heads == [
         ["Prediction Errors", *of_sets],

@@ -30,7 +30,6 @@ UNITS = {  # unit: how a reader is told, format of ours, format of the printed
     "Jaccard": ("Jaccard coefficients between 0 and 1", ".3f", "g"),
     "agreement": ("overlap coefficient, kappa and CKA as fractions of 1", ".3f", "g"),
     "variance": ("variances over data points", ".4f", "g"),
-    "share": ("sizes of sets and what is left out as shares of 1", ".3f", "g"),
     "fraction": ("accuracies as fractions of 1", ".3f", ".4g"),
     "relative change": ("relative change in percent of the accuracy before", ".1f", ".1f"),
 }

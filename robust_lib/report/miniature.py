@@ -22,12 +22,8 @@ SIZES = {
 OF_SETS = {  # columns of Table 2 for a kind of set, behind the name it is printed under: their units
     "": "Jaccard",
     ", chance": "Jaccard",
-    ", bound": "Jaccard",
     ", overlap coefficient": "agreement",
     ", kappa": "agreement",
-    ", left out": "share",
-    ", first": "share",
-    ", second": "share",
 }
 OF_NEIGHBOURS = {
     " Mean": "Jaccard",
@@ -54,7 +50,6 @@ MINIATURE_UNITS = {  # of columns of all three tables, for `paper_table`
     "% change in accuracy": "relative change",
     **PAIR_UNITS,
 }
-TURNED = {"first": "second", "second": "first"}  # what a measure becomes where its pair is turned round
 
 
 def family_cells(weights: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], Interval]:
@@ -80,10 +75,8 @@ def pair_cells(intervals: Mapping[tuple[str, str, str], Interval]) -> dict[tuple
     A column is one of PAIR_UNITS: a printed one ("Prediction Errors") or one of ours that begins with it
     ("Prediction Errors, chance"). A pair stands under its printed name in whichever order it is given, as "Tiny-BERT /
     BERT-mini"; a pair that the paper has not ("BERT-large / BERT-large, another seed") stands behind those, as given.
-    Of a pair that is turned round the sizes of the first and of the second set change places.
 
-    Raises ValueError for an unknown column, for a cell that is given in both orders, and for what is "left out" of a
-    pair that is not in the printed order, because that is another number.
+    Raises ValueError for an unknown column and for a cell that is given in both orders.
     """
     printed = list(dict.fromkeys(published.table(2, "Table 2")["row"]))
     found: dict[tuple[str, str], Interval] = {}
@@ -92,7 +85,7 @@ def pair_cells(intervals: Mapping[tuple[str, str, str], Interval]) -> dict[tuple
             raise ValueError(f"no column {column!r} in Table 2; there are {', '.join(PAIR_UNITS)}")
         key = (f"{first} / {second}", column)
         if f"{second} / {first}" in printed:
-            key = (f"{second} / {first}", _turned(first, second, column))
+            key = (f"{second} / {first}", column)
         if key in found:
             raise ValueError(f"{key[0]}, {key[1]}: given twice, once for each order of the pair; give one")
         found[key] = one
@@ -138,12 +131,3 @@ def _family(names: Mapping[str, object] | list[str]) -> list[str]:
 def _spelt(name: str, table: int) -> str:
     one, three = SPELLINGS.get(name, (name, name))
     return one if table == 1 else three
-
-
-def _turned(first: str, second: str, column: str) -> str:
-    characteristic, _, measure = column.partition(", ")
-    if measure == "left out":
-        raise ValueError(
-            f"{column!r} of {first!r} and {second!r}: the paper prints {second} / {first}; give it for that order"
-        )
-    return f"{characteristic}, {TURNED[measure]}" if measure in TURNED else column
