@@ -243,3 +243,15 @@ def test_where_no_attack_succeeded_nothing_transfers() -> None:
     rates = compare.transfer(none, ENDED)
     assert rates.empty
     assert list(rates.columns) == ["source", "target", "value", "low", "high", "n"]
+
+
+@pytest.mark.parametrize(("status", "share"), [("success", 1.0), ("failed", 0.0)])
+def test_all_or_none_fooled_has_the_limits_of_a_share_of_as_many_right_answers(
+    status: str, share: float
+) -> None:
+    frame = attacked(*[(status, 5, 5)] * 6, ("skipped", 0, 1))
+    found = compare.measured(
+        compare.compressed({}, {("sst2", "Teacher", 0): frame}, {}, {}), ("sst2", "Teacher", "fooled")
+    )
+    exact = stats.binomtest(round(6 * share), 6).proportion_ci()
+    assert (found.value, found.low, found.high) == pytest.approx((share, exact.low, exact.high))
