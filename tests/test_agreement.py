@@ -18,8 +18,8 @@ OF_SETS = (
     "chance",
     "bound",
     "left out",
-    "first",
-    "second",
+    "size",
+    "other size",
 )
 
 
@@ -69,8 +69,8 @@ def reference_agreement(one: set[int], two: set[int], n: int) -> dict[str, float
         "chance": p * q / (p + q - p * q),
         "bound": min(len(one), len(two)) / max(len(one), len(two)),
         "left out": len(one - two) / len(one),
-        "first": p,
-        "second": q,
+        "size": p,
+        "other size": q,
     }
 
 
@@ -160,7 +160,7 @@ def test_sets_without_items_have_no_agreement_but_sizes() -> None:
         found = compare.pair_agreement(empty, measure)
         assert np.isnan(found.value)
         assert limits(found) == (-np.inf, np.inf)
-    size = compare.pair_agreement(empty, "first")
+    size = compare.pair_agreement(empty, "size")
     assert (size.value, *limits(size)) == pytest.approx((0, *binomial(0, 50)))
     undefined = compare.pair_agreement_difference(empty, empty, "jaccard")
     assert (np.isnan(undefined.value), *limits(undefined)) == (True, -np.inf, np.inf)

@@ -140,3 +140,49 @@ def test_compressed_models_are_attacked_on_the_published_texts(executed: Callabl
     entries = json.loads((folder / "scorecard.json").read_text())
     assert {entry["paper"] for entry in entries} == {3}
     assert "reproduced" not in {entry["verdict"] for entry in entries}
+
+
+def test_a_family_reads_real_questions_and_the_published_errors_follow(executed: Callable[..., Path]) -> None:
+    family = {"MiniLM": HERE[1], "one layer": {"encoder": HERE[1], "layers": 1}}
+    folder = executed(
+        "06_miniature",
+        **{name: SMALL[name] for name in ("scale", "source", "epochs", "learning_rate", "seeds")},
+        family=family,
+        repeated=["MiniLM"],
+        twins=[],
+        train_paths={"squad": "squad/train_stand_in"},
+        test_paths={"squad": "squad/validation_held_out", "imdb": "attack_sets/imdb"},
+        challenge="policyqa/test",
+        train_size=64,
+        test_size=40,
+        index_size=40,
+        challenge_size=30,
+        max_length=128,
+        stride=32,
+        ks=[1, 10],
+        by_task={"imdb": {"max_length": 48}},
+        points=["pair"],
+        attacker=HERE[1],
+        attacker_epochs=1,
+        attacker_size=32,
+        attacks={"K candidates": {"mode": "authors", "k": 3}},
+        attack_size=2,
+        budget=300,
+        words=HERE[0],
+        errors=HERE[0],
+    )
+    tables = folder / "06_miniature"
+    published_errors = pd.read_csv(tables / "table_published_errors.csv")
+    assert (len(published_errors), published_errors["n"].unique().tolist()) == (15, [11_873])
+    assert published_errors["reproduced"].all()
+    sizes = pd.read_csv(tables / "table_1.csv").set_index(["row", "column"])["ours"]
+    assert (sizes["MiniLM", "Layers"], sizes["one layer", "Layers"]) == (6, 1)
+    agreed = pd.read_csv(tables / "table_beside.csv").set_index(["second", "characteristic", "measure"])
+    assert agreed.loc[("one layer", "errors", "jaccard"), "n"] == 40
+    assert agreed.loc[("MiniLM, another seed", "distribution", "jaccard"), "n"] == 30
+    assert 0 <= agreed.loc[("one layer", "after", "jaccard"), "value"] < 1
+    attacked = pd.read_csv(tables / "table_3.csv").set_index(["row", "column"])
+    assert attacked.loc[("MiniLM", "After attack accuracy"), "n"] == 2
+    entries = json.loads((folder / "scorecard.json").read_text())
+    assert {entry["paper"] for entry in entries} == {2}
+    assert {entry["verdict"] for entry in entries} == {"cannot be told"}

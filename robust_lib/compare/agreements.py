@@ -41,8 +41,8 @@ _SETS: dict[str, Parts] = {
     "chance": lambda p, q, both: (p * q, p + q - p * q),
     "bound": lambda p, q, both: (np.minimum(p, q), np.maximum(p, q)),
     "left out": lambda p, q, both: (p - both, p),
-    "first": lambda p, q, both: (p, np.ones_like(p)),
-    "second": lambda p, q, both: (q, np.ones_like(q)),
+    "size": lambda p, q, both: (p, np.ones_like(p)),
+    "other size": lambda p, q, both: (q, np.ones_like(q)),
 }
 _NEIGHBOURS: dict[str, Parts] = {
     "jaccard": lambda mean, square, share, *_: (mean, np.ones_like(mean)),
@@ -128,7 +128,7 @@ def pair_agreement(arm: Arm, measure: str, *, generator: Draws = 0, level: float
     chance               p q / (p + q - p q)                the Jaccard of independent sets as large
     bound                min(p, q) / max(p, q)              the largest Jaccard of sets as large
     left out             (p - b) / p                        of the first what the second lacks: 0 for a subset
-    first, second        p, q
+    size, other size     p, q: of the first set and of the second
 
     Of neighbours (`neighbourhood`): the mean over the points of "jaccard" and "overlap coefficient" (of k each, so the
     share of k); "variance" over the points (and seeds) of the Jaccard; "kappa" = (share - k / (n - 1)) / (1 - k / (n -

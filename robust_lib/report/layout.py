@@ -96,6 +96,7 @@ class Table:
                     ),
                 ]
                 for row in rows
+                if any((row, c) in cells for c in columns.values())
             ]
             blocks.append(pipes([group, *columns], body))
         return "\n\n".join(
@@ -174,8 +175,11 @@ class Table:
         """What the dagger means, a paragraph; none without one."""
         _, _, odd = self._cells()
         listed = "; ".join(f"{row}, {column}: {follows}" for (row, column), follows in odd.items())
+        known = _contradicted(self.records[0]["paper"], self.records[0]["item"])
+        reasons = dict.fromkeys(one["reason"] for one in known if one["kind"] == "count")
+        why = f" ({'; '.join(reasons)})" if reasons else ""
         return (
-            [f"{DAGGER} The paper's other numbers contradict this one; from them follows {listed}."]
+            [f"{DAGGER} The paper's other numbers contradict this one; from them follows {listed}{why}."]
             if odd
             else []
         )

@@ -180,6 +180,10 @@ def _marked(attack: Mapping[str, Any], gone: str, new: str, escape: Any) -> str:
 
 def _changes(before: Sequence[str], after: Sequence[str], gone: str, new: str) -> Iterator[tuple[str, str]]:
     """Runs of words, each with the form it is shown in."""
+    if len(before) == len(after):  # words were replaced, and none came or went
+        for old, word in zip(before, after, strict=True):
+            yield from [("{}", old)] if old == word else [(gone, old), (new, word)]
+        return
     matcher = SequenceMatcher(a=before, b=after, autojunk=False)
     for kind, start, end, other_start, other_end in matcher.get_opcodes():
         if kind == "equal":

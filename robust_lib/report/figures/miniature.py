@@ -37,8 +37,8 @@ def neighbour_figure(frame: pd.DataFrame) -> Figure:
 
     Columns: panel (before, after: neighbours of the representation; distribution: points called OOD), model, k, value,
     low, high (Jaccard coefficients), chance (that of two unrelated models), n (points), seeds. The control, the
-    original trained again, is the model whose name ends with "another seed". Dotted is chance: grey where all
-    models share it, as of k neighbours among n, else in each model's colour. Raises ValueError for an unknown panel.
+    original trained again, is the model whose name ends with "another seed". Dotted is chance, the mean over the
+    models. Raises ValueError for an unknown panel.
     """
     shown = _shown("panel", frame["panel"], PANELS)
     with plt.rc_context(look.STYLE):
@@ -49,7 +49,7 @@ def neighbour_figure(frame: pd.DataFrame) -> Figure:
             mine = frame[frame["panel"] == name].sort_values("k")
             for model, arm in mine.groupby("model", sort=False):
                 _curve(axis, arm, str(model), *series[str(model)])
-            _chance(axis, mine, series)
+            _chance(axis, mine)
             _numbers(axis, mine["k"])
         axes[0].set_ylabel("agreement with the original (Jaccard)")
         axes[0].set_ylim(bottom=0)
@@ -140,21 +140,21 @@ def _series(models: "pd.Series[str]") -> dict[str, tuple[Any, str]]:
 
 
 def _curve(axis: Axes, arm: pd.DataFrame, model: str, colour: Any, marker: str) -> None:
-    line = "--" if model.endswith(CONTROL) else "-"
+    """A line with a bar at each K, and for the control a band: six bands hide each other."""
     arm = arm.assign(
         low=arm["low"].clip(lower=0), high=arm["high"].clip(upper=1)
     )  # of empty sets they are infinite
-    look.band(axis, arm["k"], arm, label=model, colour=colour, marker=marker, line=line)
+    if model.endswith(CONTROL):
+        look.band(axis, arm["k"], arm, label=model, colour=colour, marker=marker, line="--")
+        return
+    axis.plot(arm["k"], arm["value"], color=colour, marker=marker, markersize=5, label=model)
+    axis.vlines(arm["k"], arm["low"], arm["high"], color=colour, linewidth=1.2, alpha=0.5)
 
 
-def _chance(axis: Axes, mine: pd.DataFrame, series: dict[str, tuple[Any, str]]) -> None:
-    """One dotted line where all models share it, else one for each."""
-    levels = mine.dropna(subset="chance")
-    if (levels.groupby("k")["chance"].agg(np.ptp) < 1e-6).all():
-        levels = levels.drop_duplicates("k").assign(model="")
-    for model, arm in levels.groupby("model", sort=False):
-        colour = series.get(str(model), (look.GREY, ""))[0]
-        axis.plot(arm["k"], arm["chance"], ":", color=colour, linewidth=1.2)
+def _chance(axis: Axes, mine: pd.DataFrame) -> None:
+    """One dotted line, the mean over the models where they do not share it."""
+    levels = mine.groupby("k")["chance"].mean().dropna()
+    axis.plot(levels.index, levels, ":", color=look.GREY, linewidth=1.5)
 
 
 def _numbers(axis: Axes, ks: "pd.Series[int]") -> None:
@@ -210,7 +210,7 @@ def _explain(axis: Axes, frame: pd.DataFrame) -> None:
     there = {name for name in frame if frame[name].notna().any()}
     axis.plot([], [], "o-", color=look.GREY, markersize=5, label="ours, 95 % interval")
     if "control_low" in there:
-        axis.fill_between([], [], color="black", alpha=0.1, label="two trainings of one model")
+        axis.fill_between([], [], color="black", alpha=0.1, label="two trainings of a model, at these sizes")
     if "chance" in there:
         axis.plot(
             [], [], "|", color=look.GREY, markersize=10, markeredgewidth=1.8, label="two unrelated models"
