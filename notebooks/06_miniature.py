@@ -645,7 +645,7 @@ if rows:
 #
 # The readings differ in these points. Then each on the original and on the smallest model: accuracy after the attack, the share of right answers that is
 # fooled, queries for each right one (`calls` counts the texts that were really scored), and of the successes the share that replaces nothing but
-# punctuation: in the published texts a full stop is a word, and none of the three leaves it alone. `TextAttack` has that
+# punctuation: in the published texts a full stop is a word, which TextAttack alone leaves as it is. `TextAttack` has that
 # library's present default of 8 candidates.
 #
 # **A success is not always an error of the model.** `any meaning` leaves out the filter that keeps antonyms from standing in for a word, and there the
