@@ -178,7 +178,7 @@ def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[st
         raise params.ParameterError(
             f"{file or notebook}: scale = {checked.scale!r}, but --scale {scale} was asked"
         )
-    tagged = params.defaults(notebook)
+    tagged = params.gather(notebook).model_dump()  # checked as well: 1 is 1.0, an encoder's name a member
     values = {name: value for name, value in checked.model_dump().items() if value != tagged[name]}
     return Job(notebook, checked.scale, values, params.origin(notebook, file, given))
 
