@@ -753,7 +753,8 @@ def apart(item, pair, what, others, of, measure="jaccard", k=None, **boundary):
     arm = arms.get((*pair, *at[:2], k or at[2]))
     bands = [arms[*other, *there] for other in others if (*other, *there) in arms]
     if arm is not None and bands:
-        against = f"K = {p.k}" if k else TITLES[of] if others == [pair] else "two trainings of these models"
+        against = f"K = {p.k}" if k else TITLES[of] if others == [pair] else " / ".join(others[0])
+        against = "two trainings of these models" if others == own[pair] else against
         quantity = f"{TITLES[what]}, {measure}" + (f", K = {k}" if k else "") + f", above {against}"
         found = compare.mean_pair_agreement([arm], measure, bands)
         checks.add(item, " / ".join(pair), quantity, found, told=set(pair) <= able[what], **boundary)
@@ -835,7 +836,7 @@ above = {name for name, one in before.items() if one.low > 0.5}
 
 def relative(item, name, other, **boundary):
     """The share of its accuracy that a model loses under attack, in percent, above what another loses."""
-    above_other = compare.pair_agreement_difference(fallen[name], fallen[other], "left out").times(100)
+    above_other = compare.mean_pair_agreement([fallen[name]], "left out", [fallen[other]]).times(100)
     both = of_paper.get(name), of_paper.get(other)
     boundary |= {"printed": None if None in both else both[0] - both[1], "told": {name, other} <= above}
     quantity = f"percent of its accuracy lost under attack, above {other}"

@@ -15,7 +15,7 @@ import ast
 import difflib
 import re
 import reprlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 
@@ -489,29 +489,27 @@ class Miniature(FineTuning):
             raise ValueError(f"seeds: {again[0]} is that of the second training of seed {again[0] - 1000}")
         self._fitting_sizes()
         _judge_overrides(self, "task", self.by_task, OF_A_TRAINING)
-        _judge_overrides(self, "model", self.by_model, OF_A_MODEL)
+        _judge_overrides(self, "model", self.by_model, OF_A_MODEL, lambda model: self.of("squad", model))
         return self
 
     def _fitting_sizes(self) -> None:
         """Neighbours are found among as many points, and the index is of training examples."""
         own = self.model_dump() | self.by_task.get("squad", {})
-        for name, least in (("test_size", self.ks[-1] + 1), ("index_size", self.ks[-1] + 1)):
-            if own[name] is not None and own[name] < least:
+        for name in ("test_size", "index_size"):
+            if own[name] is not None and own[name] <= self.ks[-1]:
                 raise ValueError(f"{name} = {own[name]} should be above the largest of ks = {self.ks}")
-        if own["train_size"] and (self.index_size or own["train_size"] + 1) > own["train_size"]:
+        if own["train_size"] and (self.index_size is None or self.index_size > own["train_size"]):
             raise ValueError(
                 f"index_size = {self.index_size} should not exceed train_size = {own['train_size']}"
             )
         if self.stride >= own["max_length"]:
             raise ValueError(f"stride = {self.stride} should be below max_length = {own['max_length']}")
 
-    def of(self, *names: str) -> Self:
-        """The values that hold for a task, a model, or both: their own, else those of all; the model's come last."""
-        own = {str(name): one for of in (self.by_task, self.by_model) for name, one in of.items()}
-        values = self.model_dump()
-        for name in names:
-            values |= own.get(name, {})
-        return type(self).model_validate(values | {"by_task": {}, "by_model": {}})
+    def of(self, task: str, model: str = "") -> Self:
+        """The values that hold for a task, or a model in it: their own, else those of all; the model's come last."""
+        by_task = {str(name): own for name, own in self.by_task.items()}
+        own = by_task.get(task, {}) | self.by_model.get(model, {})
+        return type(self).model_validate(self.model_dump() | own | {"by_task": {}, "by_model": {}})
 
 
 def _judge_overrides(
@@ -519,15 +517,19 @@ def _judge_overrides(
     kind: str,
     values: Mapping[Any, Mapping[str, Any]],
     allowed: Iterable[str],
+    of: Callable[[Any], object] | None = None,
 ) -> None:
-    """Raise ValueError unless every task's (method's) own values are of parameters that may differ, and fit."""
+    """Raise ValueError unless every task's (method's, model's) own values are of parameters that may differ, and fit.
+
+    `of` gives the study with one's own values; by default the study's own `of`.
+    """
     for one, own in values.items():
         where = f"by_{kind}[{one!r}]"
         for name in own:
             if name not in allowed:
                 raise ValueError(f"{where}: {name!r} differs by no {kind}; {nearest(name, allowed)}")
         try:
-            study.of(one)
+            (of or study.of)(one)
         except ValidationError as error:
             raise ValueError(_report(where, type(study), error)) from None
 

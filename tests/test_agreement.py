@@ -162,7 +162,7 @@ def test_sets_without_items_have_no_agreement_but_sizes() -> None:
         assert limits(found) == (-np.inf, np.inf)
     size = compare.pair_agreement(empty, "size")
     assert (size.value, *limits(size)) == pytest.approx((0, *binomial(0, 50)))
-    undefined = compare.pair_agreement_difference(empty, empty, "jaccard")
+    undefined = compare.mean_pair_agreement([empty], "jaccard", [empty])
     assert (np.isnan(undefined.value), *limits(undefined)) == (True, -np.inf, np.inf)
     one_sided = sets(holding(50, range(0)), holding(50, range(20)))
     assert np.isnan(compare.pair_agreement(one_sided, "left out").value)
@@ -217,7 +217,7 @@ def test_a_pair_that_cannot_be_made_is_named() -> None:
 @pytest.mark.parametrize("measure", ["jaccard", "kappa", "left out"])
 def test_a_pair_differs_from_itself_by_nothing(measure: str, generator: np.random.Generator) -> None:
     arm = sets(*wrong(generator, seeds=3))
-    itself = compare.pair_agreement_difference(arm, arm, measure)
+    itself = compare.mean_pair_agreement([arm], measure, [arm])
     assert (itself.value, *limits(itself)) == (0, 0, 0)
 
 
@@ -228,19 +228,19 @@ def test_pairs_that_nearly_agree_differ_by_little_where_paired(
     large, small = wrong(generator, seeds=3)
     nearly = small ^ (generator.random(small.shape) < 0.02)
     arm, other, elsewhere = sets(large, small), sets(large, nearly), sets(large, nearly, "another bed")
-    found = compare.pair_agreement_difference(arm, other, measure)
+    found = compare.mean_pair_agreement([arm], measure, [other])
     values = [compare.pair_agreement(one, measure).value for one in (arm, other)]
     assert found.value == pytest.approx(values[0] - values[1])
-    back = compare.pair_agreement_difference(other, arm, measure)
+    back = compare.mean_pair_agreement([other], measure, [arm])
     assert limits(found) == pytest.approx((-back.high, -back.low), abs=0.01)
-    unpaired = compare.pair_agreement_difference(arm, elsewhere, measure)
+    unpaired = compare.mean_pair_agreement([arm], measure, [elsewhere])
     assert found.high - found.low < 0.6 * (unpaired.high - unpaired.low)
 
 
 def test_a_difference_without_spread_gets_the_limits_of_the_smaller_sets() -> None:
     equal = sets(holding(90, range(30)), holding(90, range(30)))
     disjoint = sets(holding(90, range(30)), holding(90, range(30, 70)))
-    found = compare.pair_agreement_difference(equal, disjoint, "jaccard")
+    found = compare.mean_pair_agreement([equal], "jaccard", [disjoint])
     assert (found.value, *limits(found)) == pytest.approx((1, 1 - binomial(0, 30)[1], 1))
 
 
@@ -290,7 +290,7 @@ def test_equal_neighbours_agree_wholly_without_variance() -> None:
     for measure, value in (("jaccard", 1), ("variance", 0), ("overlap coefficient", 1), ("kappa", 1)):
         found = compare.pair_agreement(arm, measure)
         assert (found.value, *limits(found)) == pytest.approx((value, value, value))
-    blind = compare.pair_agreement_difference(arm, arm, "chance")
+    blind = compare.mean_pair_agreement([arm], "chance", [arm])
     assert blind.value == 0
 
 

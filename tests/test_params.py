@@ -287,6 +287,8 @@ def test_a_task_and_a_model_have_their_own_values_the_models_last() -> None:
     tiny, large = (checked.of("imdb", name) for name in ("Tiny-BERT", "BERT-large"))
     assert (tiny.epochs, tiny.batch_size, large.epochs) == (5, 8, 4)
     assert (checked.of("squad", "BERT-large").epochs, checked.of("squad").recipe) == (2, checked.recipe)
+    named = params.check(MINIATURE, paper_2(**own, family=paper_2()["family"] | {"imdb": "BERT-small"}))
+    assert (named.of("imdb").epochs, named.of("imdb", "imdb").batch_size) == (4, 8)
     assert set(params.OF_A_TRAINING) | set(params.OF_A_MODEL) <= set(params.Miniature.model_fields)
 
 
@@ -305,6 +307,13 @@ def test_a_task_and_a_model_have_their_own_values_the_models_last() -> None:
         ({"repeated": ["BERT-larg"]}, ["repeated: 'BERT-larg' is not of the family", "did you mean BERT-large?"]),
         ({"by_model": {"tiny": {}}}, ["by_model: 'tiny' is not of the family"]),
         ({"by_model": {"Tiny-BERT": {"stride": 3}}}, ["by_model['Tiny-BERT']: 'stride' differs by no model"]),
+        ({"by_model": {"Tiny-BERT": {"epochs": 0}}}, ["by_model['Tiny-BERT']: epochs = 0", "whole number from 1"]),
+        ({"index_size": 9, "ks": [1, 10]}, ["index_size = 9 should be above the largest of ks = [1, 10]"]),
+        ({"test_size": 200}, ["test_size = 200 should be above the largest of ks"]),
+        ({"train_size": 1000}, ["index_size = None should not exceed train_size = 1000"]),
+        ({"stride": 384}, ["stride = 384 should be below max_length = 384"]),
+        ({"twins": ["BERT-base", "BERT-large"]}, ["twins: 'BERT-base' is a name of the family too"]),
+        ({"seeds": [0, 1000]}, ["seeds: 1000 is that of the second training of seed 0"]),
         ({"by_task": {"imdb": {"k": 3}}}, ["by_task['imdb']: 'k' differs by no task", "allowed: batch_size"]),
         ({"by_task": {"imdb": {"epochs": -1}}}, ["by_task['imdb']: epochs = -1"]),
         ({"twins": ["BERT-base"]}, ["twins = ['BERT-base']: two encoders, or none"]),

@@ -34,7 +34,6 @@ from robust_lib.compare.agreements import (
     mean_pair_agreement,
     neighbourhood,
     pair_agreement,
-    pair_agreement_difference,
     paired,
 )
 from robust_lib.compare.compressed import CHANCE, ArmKey, compressed, measured, speedup, transfer
@@ -145,7 +144,6 @@ __all__ = [
     "overconfidence",
     "overconfidence_difference",
     "pair_agreement",
-    "pair_agreement_difference",
     "paired",
     "points",
     "power",

@@ -53,7 +53,7 @@ _NEIGHBOURS: dict[str, Parts] = {
 }
 _ALIGNMENT: dict[str, Parts] = {"cka": lambda value: (value, np.ones_like(value))}
 _KINDS = {3: ("two sets", _SETS), 5: ("neighbours", _NEIGHBOURS), 1: ("an alignment", _ALIGNMENT)}
-_SIGNED = ("kappa", "Loevinger's H", "cka")
+_LEAST = {"kappa": -1.0, "cka": -1.0, "Loevinger's H": -np.inf}  # of measures that may be below 0
 SETS, NEIGHBOURS = tuple(_SETS), tuple(_NEIGHBOURS)  # the measures of each
 
 
@@ -136,7 +136,7 @@ def pair_agreement(arm: Arm, measure: str, *, generator: Draws = 0, level: float
 
     Jaccard and kappa fall where the sets only differ in size, as those of a good and a poor model; H does not.
 
-    All lie in [0, 1], kappa and cka in [-1, 1], H at most at 1. NaN with infinite limits where undefined: the Jaccard
+    All lie in [0, 1], kappa and cka in [-1, 1], H is at most 1. NaN with infinite limits where undefined: the Jaccard
     of two empty sets, kappa of two that hold nothing or all, a share of an empty set. Two sets at 0 or 1 whose
     resamples do not differ get exact binomial limits, of as many trials as items that the lower number counts; kappa's
     are wider than exact. "bound" of two sets that are equally large but for chance is below 1, and its interval may
@@ -149,7 +149,7 @@ def pair_agreement(arm: Arm, measure: str, *, generator: Draws = 0, level: float
     At level 0.95 Jaccard, kappa, overlap coefficient and "left out" of simulated errors (200 and 1000 items, one and
     three seeds) are covered 0.92 to 0.98 of the time, neighbours' mean and variance 0.90 to 0.94.
     """
-    low = -1 if measure in _SIGNED else 0
+    low = _LEAST.get(measure, 0.0)
     found = interval(_ratio(arm, measure), [arm], generator=generator, level=level, bounds=(low, 1))
     if np.isnan(found.value):
         return replace(found, low=-np.inf, high=np.inf)
@@ -163,33 +163,6 @@ def pair_agreement(arm: Arm, measure: str, *, generator: Draws = 0, level: float
     return replace(found, low=float(below), high=float(exact.high))
 
 
-def pair_agreement_difference(
-    arm: Arm, other: Arm, measure: str, *, generator: Draws = 0, level: float = 0.95
-) -> Interval:
-    """Interval of the first arm's `pair_agreement` minus the other's, paired by item, and by seed where both have the
-    same seeds.
-
-    A pair differs from itself by nothing. Two pairs of sets whose resamples all differ by the same get the limits of a
-    share of which no item was seen, exact binomial, of the smaller number of trials.
-    """
-    one, two = _ratio(arm, measure), _ratio(other, measure)
-    most = 2 if measure in _SIGNED else 1
-    found = interval(
-        lambda mine, theirs: one(mine) - two(theirs),
-        [arm, other],
-        generator=generator,
-        level=level,
-        bounds=(-most, most),
-    )
-    if np.isnan(found.value):
-        return replace(found, low=-np.inf, high=np.inf)
-    if arm is other or not _without_width(found, [arm, other]):
-        return found
-    trials = min(_trials(arm, measure), _trials(other, measure))
-    unseen = float(stats.binomtest(0, trials).proportion_ci(level).high)
-    return replace(found, low=max(found.value - unseen, -most), high=min(found.value + unseen, most))
-
-
 def mean_pair_agreement(
     arms: Sequence[Arm],
     measure: str,
@@ -200,19 +173,28 @@ def mean_pair_agreement(
 ) -> Interval:
     """Interval of the mean of `pair_agreement` over several pairs of models, less the mean over `others` if given.
 
-    Paired by item, and by seed where the arms have the same seeds.
+    Paired by item, and by seed where the arms have the same seeds. Pairs differ from themselves by nothing. NaN with
+    infinite limits where one is undefined. Sets whose resamples all give the same get the limits of a share of which no
+    item was seen, exact binomial, of the smallest number of trials.
     """
-    ratios = [_ratio(one, measure) for one in (*arms, *others)]
+    every = [*arms, *others]
+    ratios = [_ratio(one, measure) for one in every]
 
     def apart(*means: Floats) -> Floats:
         found = [ratio(mean) for ratio, mean in zip(ratios, means, strict=True)]
         mine, theirs = found[: len(arms)], found[len(arms) :]
         return np.asarray(np.mean(mine, axis=0) - (np.mean(theirs, axis=0) if theirs else 0.0))
 
-    most = 2 if measure in _SIGNED else 1
-    low = -most if others else -1 if measure in _SIGNED else 0
-    high = most if others else 1
-    return interval(apart, [*arms, *others], generator=generator, level=level, bounds=(low, high))
+    least = _LEAST.get(measure, 0.0)
+    low, high = (least - 1, 1 - least) if others else (least, 1.0)
+    found = interval(apart, every, generator=generator, level=level, bounds=(low, high))
+    if np.isnan(found.value):
+        return replace(found, low=-np.inf, high=np.inf)
+    if list(map(id, arms)) == list(map(id, others)) or not _without_width(found, every):
+        return found
+    trials = min(_trials(one, measure) for one in every)
+    unseen = float(stats.binomtest(0, trials).proportion_ci(level).high)
+    return replace(found, low=max(found.value - unseen, low), high=min(found.value + unseen, high))
 
 
 def flagged(
