@@ -32,7 +32,7 @@ def points(split: Split, read: str) -> "pd.Series[Any]":
 def encoded_points(points: "pd.Series[Any]", tokenizer: Any, max_length: int) -> Encoded:
     """Points under a fast tokenizer, without labels, cut to `max_length` tokens, pairs from their longer text.
 
-    Of a question and its context that is the first window. Not kept in memory: tokenising is little beside the model's pass.
+    Of a question and its context that is the first window. Not kept in memory: a model's pass takes far longer.
     """
     texts = points.tolist()
     columns = list(zip(*texts, strict=True)) if points.name == PAIR else [texts]

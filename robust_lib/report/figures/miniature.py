@@ -141,9 +141,8 @@ def _series(models: "pd.Series[str]") -> dict[str, tuple[Any, str]]:
 
 def _curve(axis: Axes, arm: pd.DataFrame, model: str, colour: Any, marker: str) -> None:
     """A line with a bar at each K, and for the control a band: six bands hide each other."""
-    arm = arm.assign(
-        low=arm["low"].clip(lower=0), high=arm["high"].clip(upper=1)
-    )  # of empty sets they are infinite
+    arm = arm.dropna(subset="value")  # two empty sets have no agreement
+    arm = arm.assign(low=arm["low"].clip(lower=0), high=arm["high"].clip(upper=1))
     if model.endswith(CONTROL):
         look.band(axis, arm["k"], arm, label=model, colour=colour, marker=marker, line="--")
         return
@@ -186,6 +185,8 @@ def _pair(axis: Axes, one: dict[Any, Any], height: float, colour: Any) -> None:
     if {"control_low", "control_high"} <= known:
         low, high = np.clip([one["control_low"], one["control_high"]], 0, 1)
         axis.fill_betweenx([height - 0.5, height + 0.5], low, high, color="black", alpha=0.1, linewidth=0)
+    if pd.isna(one["value"]):  # two empty sets have no agreement
+        return
     limits = [np.clip(one[name], 0, 1) for name in ("low", "high")]  # of one item they are infinite
     axis.plot(limits, [height, height], color=colour, linewidth=1.6, alpha=0.7, zorder=5)
     axis.plot([one["value"]], [height], "o", color=colour, markersize=5, zorder=6)
