@@ -738,9 +738,11 @@ def test_an_output_needs_a_plain_name(tmp_path: Path) -> None:
 
 def test_a_manifest_names_folders_without_where_they_lay(tmp_path: Path) -> None:
     places = {"scale": "colab", "source": str(tmp_path / "data"), "encoder": "~/minilm", "train_size": 64}
+    places |= {"family": {"small": {"encoder": str(tmp_path / "tiny")}}, "more_encoders": ["~/other"]}
     report.save(tmp_path / "a", {"table_1": pd.DataFrame({"x": [1]})}, about=ABOUT | {"parameters": places})
     kept = json.loads((tmp_path / "a" / "manifest.json").read_text())["parameters"]
-    assert kept == {"scale": "colab", "source": "data", "encoder": "minilm", "train_size": 64}
+    plain = {"scale": "colab", "source": "data", "encoder": "minilm", "train_size": 64}
+    assert kept == plain | {"family": {"small": {"encoder": "tiny"}}, "more_encoders": ["other"]}
     assert str(tmp_path) not in (tmp_path / "a" / "manifest.json").read_text()
 
 
