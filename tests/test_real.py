@@ -177,7 +177,7 @@ def test_a_family_reads_real_questions_and_the_published_errors_follow(executed:
     assert published_errors["reproduced"].all()
     sizes = pd.read_csv(tables / "table_1.csv").set_index(["row", "column"])["ours"]
     assert (sizes["MiniLM", "Layers"], sizes["one layer", "Layers"]) == (6, 1)
-    agreed = pd.read_csv(tables / "table_beside.csv").set_index(["second", "characteristic", "measure"])
+    agreed = pd.read_csv(tables / "table_beside.csv").set_index(["other", "characteristic", "measure"])
     assert agreed.loc[("one layer", "errors", "jaccard"), "n"] == 40
     assert agreed.loc[("MiniLM, another seed", "distribution", "jaccard"), "n"] == 30
     assert 0 <= agreed.loc[("one layer", "after", "jaccard"), "value"] < 1
