@@ -25,7 +25,7 @@
 # seed**, and, before fine-tuning, one model pretrained twice. Beside every Jaccard coefficient stand what two models that know nothing of each
 # other would reach with sets of these sizes, and the largest value that the sizes allow.
 #
-# Micro scale: 3:02 with one seed on two cores from an empty store; on real SQuAD, PolicyQA and IMDB,
+# Micro scale: 2:49 with one seed on two cores from an empty store; on real SQuAD, PolicyQA and IMDB,
 # small, in README. Colab and paper scale are not measured: `make plan`.
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/06_miniature.ipynb)
