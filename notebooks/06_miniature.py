@@ -396,7 +396,7 @@ for (name, seed), frame in answers.items():
         {"EM": metrics.exact_match(frame, threshold=p.no_answer), "F1": metrics.span_f1(frame, threshold=p.no_answer)}
     )  # fmt: skip
     has = frame.set_index("id")["answers"].map(len).gt(0)
-    given = (frame["null"] - frame["score"] <= p.no_answer).mean()
+    given = metrics.answer_given(frame, p.no_answer).mean()
     row = {"model": name, "seed": seed, "EM": marks["EM"].mean(), "F1": marks["F1"].mean()}
     row |= {"EM, answerable": marks["EM"][has].mean(), "EM, unanswerable": marks["EM"][~has].mean()}
     best = metrics.best_threshold(frame)
@@ -710,7 +710,7 @@ if wrong:
     )
     for name in members:
         frame = answers[name, seed].set_index("id")
-        told = frame["text"].where(frame["null"] - frame["score"] <= p.no_answer, "(none)")
+        told = frame["text"].where(metrics.answer_given(answers[name, seed], p.no_answer), "(none)")
         shown[name] = told.loc[shown.index]
     with pd.option_context("display.max_colwidth", 400):
         display(shown)

@@ -330,3 +330,9 @@ def test_the_module_equals_the_functions(tmp_path, monkeypatch):
     }
     with pytest.raises(metrics.MetricError, match=r"2 questions are in one .* alone, first id q0"):
         SquadV2(cache_dir=str(tmp_path)).compute(predictions=[said[0]], references=[{**gold[0], "id": "q9"}])
+
+
+def test_an_answer_is_given_unless_the_null_score_is_above_by_more_than_the_threshold() -> None:
+    frame = pd.DataFrame({"id": ["a", "b", "c"], "null": [1.0, 2.0, 5.0], "score": [2.0, 1.0, 1.0]})
+    assert metrics.answer_given(frame).to_dict() == {"a": True, "b": False, "c": False}
+    assert metrics.answer_given(frame, 1.0).to_dict() == {"a": True, "b": True, "c": False}

@@ -13,6 +13,7 @@ import transformers
 
 from robust_lib import attack, data, models, quantize, runs, train
 from robust_lib.attack import bertattack, language, lexica, similarity, textfooler, victims
+from robust_lib.methods import training
 
 
 def calibrated(*, split: data.Split, words: lexica.Words, seed: int = 0) -> dict[str, float]:
@@ -205,9 +206,7 @@ def masked_lm(
         wanted = targets[places.where(mask, 0)].where(mask, IGNORED).to(logits.device)
         return F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=IGNORED)
 
-    once = dataclasses.asdict(dataclasses.replace(recipe, epochs=1))
-    del once["max_length"]
-    train.fit(model, copies, guessed, seed=seed, **once)
+    training.follow(model, copies, guessed, dataclasses.replace(recipe, epochs=1), seed)
     return model
 
 

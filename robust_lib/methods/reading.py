@@ -26,22 +26,10 @@ def reader(
     pretrained encoder under a new head. A `subnetwork`'s masks hold during training, as in `finetuned`.
     """
     model = encoder.reader(seed=seed)
-    if subnetwork is not None:
-        body = masks.linears(model, training.BODY)
-        masks.apply(model, {name: mask for name, mask in subnetwork["masks"].items() if name in body})
-    train.fit(
-        model,
-        data.windows(split, encoder.tokenizer(), recipe.max_length, stride=stride).encoded,
-        objectives.spans(models.labels(model), split.frame().index),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch_size,
-        learning_rate=recipe.learning_rate,
-        warmup=recipe.warmup,
-        weight_decay=recipe.weight_decay,
-        precision=recipe.precision,
-        until=recipe.until,
-        seed=seed,
-    )
+    training.hold(model, subnetwork)
+    windows = data.windows(split, encoder.tokenizer(), recipe.max_length, stride=stride)
+    loss = objectives.spans(models.labels(model), split.frame().index)
+    training.follow(model, windows.encoded, loss, recipe, seed)
     masks.unwrap(model)
     return model
 

@@ -42,9 +42,7 @@ def finetuned(
     subnetwork fine-tuned in isolation, under a whole new classifier (paper 4, section 4.3). `extra` as in `fit`.
     """
     model = started(encoder, split, start, seed)
-    if subnetwork is not None:
-        body = masks.linears(model, BODY)
-        masks.apply(model, {name: mask for name, mask in subnetwork["masks"].items() if name in body})
+    hold(model, subnetwork)
     fit(model, encoder, split, recipe, objective, given, seed, extra=extra)
     masks.unwrap(model)
     return model
@@ -79,10 +77,32 @@ def fit(
         raise ValueError("methods: `given` describes the examples of `split`, not those of `extra`")
     splits = [split, *(one for one, times in extra for _ in range(times))]
     parts = [data.tokenised(one, encoder.tokenizer(), recipe.max_length) for one in splits]
+    encoded = parts[0] if len(parts) == 1 else data.concatenated(parts, renames=FOREIGN)
+    loss = objective(models.labels(model), split.frame().index, **(given or {}))
+    follow(model, encoded, loss, recipe, seed, before_step=before_step)
+
+
+def hold(model: transformers.PreTrainedModel, subnetwork: Subnetwork | None) -> None:
+    """Put the subnetwork's masks, where there is one, on the model's matrices of encoder and pooler."""
+    if subnetwork is not None:
+        body = masks.linears(model, BODY)
+        masks.apply(model, {name: mask for name, mask in subnetwork["masks"].items() if name in body})
+
+
+def follow(
+    model: transformers.PreTrainedModel,
+    encoded: data.Encoded,
+    loss: train.Loss,
+    recipe: train.Recipe,
+    seed: int,
+    *,
+    before_step: Callable[[int, int], None] = lambda step, total: None,
+) -> None:
+    """Train in place as the recipe says, on examples that are encoded already, windows as well as pairs."""
     train.fit(
         model,
-        parts[0] if len(parts) == 1 else data.concatenated(parts, renames=FOREIGN),
-        objective(models.labels(model), split.frame().index, **(given or {})),
+        encoded,
+        loss,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,

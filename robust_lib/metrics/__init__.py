@@ -233,6 +233,12 @@ def span_f1(answers: pd.DataFrame, threshold: float = 0.0) -> "pd.Series[float]"
     return _judged(answers, threshold, _common_words, "span_f1")
 
 
+def answer_given(answers: pd.DataFrame, threshold: float = 0.0) -> "pd.Series[bool]":
+    """Whether each question is answered at all, by id: where null - score is not above the threshold."""
+    given = answers["null"] - answers["score"] <= threshold
+    return pd.Series(given.to_numpy(), index=pd.Index(answers["id"], name="id"), name="given")
+
+
 def best_threshold(answers: pd.DataFrame) -> float:
     """The lowest threshold of all with the most exact matches: the official script's `find_best_thresh`.
 
@@ -256,7 +262,7 @@ def _judged(
     if difference.isna().any():
         ids = _some(answers["id"][difference.isna()])
         raise MetricError(f"null or score is not a number for {difference.isna().sum()} questions: {ids}")
-    given = answers["text"].where(difference <= threshold, "")
+    given = answers["text"].where(answer_given(answers, threshold).to_numpy(), "")
     values = [
         max(judge(_words(text), words) for words in _gold_words(gold))
         for text, gold in zip(given, answers["answers"], strict=True)
