@@ -26,6 +26,26 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/00_micro_world.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # this world has no other
 source = "micro"
@@ -40,32 +60,25 @@ max_length = 40  # tokens
 warmup = 0.1  # share of the steps
 weight_decay = 0.01
 precision = "fp32"
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import json
 
 import pandas as pd
 
-from robust_lib import compare, data, methods, metrics, micro, models, params, report, runs, train
+from robust_lib import compare, data, methods, metrics, micro, models, params, plan, report, runs, train
 from robust_lib.micro import cues, grammar, inference, paraphrase, verification
 from robust_lib.micro.draws import Draws
 
 p = params.check("00_micro_world", globals())
 run = runs.start("00_micro_world", p)
 recipe = train.Recipe(**p.recipe)
+run
 
 # %% [markdown]
 # ## Sentences and their facts
@@ -166,6 +179,9 @@ f"{len(units)} sets of predictions from {len(p.tasks) * len(draw)} dense models"
 #
 # Cross entropy on a few thousand pairs. What is in the store already is not computed again.
 
+# %%
+print(plan.forecast(units, run.store))
+
 # %% tags=["run"]
 predictions = run.collect(units)
 found = compare.profiles(predictions, beds)
@@ -182,14 +198,12 @@ rows = []
 for (task, method, _), profile in found.items():
     for arm in (*profile.arms, *profile.slices.values()):
         accuracy = compare.accuracy(arm).times(100)
-        rows.append(
-            (task, arm.testbed, method, accuracy.value, accuracy.low, accuracy.high, accuracy.seed_sd)
-        )
-table = pd.DataFrame(rows, columns=["task", "test bed", "model", "accuracy", "low", "high", "seed sd"]).round(
-    1
-)
+        row = {"task": task, "test bed": arm.testbed, "model": method, "accuracy": accuracy.value}
+        row |= {"low": accuracy.low, "high": accuracy.high, "seed sd": accuracy.seed_sd}
+        rows.append(row | {"n": accuracy.n, "seeds": accuracy.seeds})
+table = pd.DataFrame(rows).round(1)
 report.save(run.directory, {"table_accuracies": table, "family": family}, about=run.record)
-table
+report.sheet(table)
 
 # %% [markdown]
 # ## Room in each heuristic
@@ -208,7 +222,7 @@ missed = (
 )
 room = missed.groupby(["heuristic", "subcase"]).agg(["mean", "min", "max"]).round(2).reset_index()
 report.save(run.directory, {"room": room}, about=run.record)
-room
+report.sheet(room)
 
 # %% [markdown]
 # ## The frozen strengths

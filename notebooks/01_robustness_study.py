@@ -28,6 +28,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/01_robustness_study.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -54,27 +75,20 @@ warmup = 0.1  # share of the steps
 weight_decay = 0.01
 merge = "argmax"  # three classes to HANS's two: argmax, then merge; or sum, the probabilities of the two
 precision = "fp32"
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import pandas as pd
 
-from robust_lib import compare, data, methods, models, params, published, report, runs, train
+from robust_lib import compare, data, methods, models, params, plan, published, report, runs, train
 
 p = params.check("01_robustness_study", globals())
 run = runs.start("01_robustness_study", p)
+run
 
 # %% [markdown]
 # ## The models
@@ -174,6 +188,9 @@ for task in p.tasks:
 # Fine-tuning minimises cross entropy; pruning sets to zero, in every matrix $W$ of the encoder, the share $s$ of entries with
 # the smallest $|W_{ij}|$. What is in the store already is not computed again.
 
+# %%
+print(plan.forecast([units, rankings], run.store))
+
 # %% tags=["run"]
 predictions, rankings = run.collect([units, rankings])
 found = compare.profiles(predictions, beds, merge=p.merge)
@@ -231,6 +248,23 @@ figure
 figure = report.sparsity_figure(located)
 report.save(run.directory, {"accuracy_by_sparsity": figure}, about=run.record)
 figure
+
+# %% [markdown]
+# ## Which examples flip
+#
+# Equal accuracies may hide many examples that one model has right and the other wrong. Those whose gold label gained or lost most
+# probability, on each test bed, from BERT-base to the sparsest model and to its dense control. In brackets how sure the model is.
+
+# %%
+flipped, sparsest, first = report.Examples(), p.sparsities[-1], p.seeds[0]
+for task, bed in [(at, bed) for at in p.tasks for bed in beds[at]]:
+    split = data.Split(task, bed, p.source, p.test_size)
+    texts = split.frame()[list(split.text)]
+    before = {"BERT-base": predictions[task, bed, "dense", 0.0, first]}
+    for method, told in (("pruned", f"pruned {sparsest:.0%}"), ("control", "dense control")):
+        after = {told: predictions[task, bed, method, sparsest, first]}
+        flipped += report.flips(before, after, texts, facets={"test bed": bed}, merge=p.merge, most=6)
+flipped
 
 # %% [markdown]
 # ## Table 2: distilled and small models
@@ -313,7 +347,7 @@ power = power.assign(seeds_needed=pd.array(needed, dtype="Int64"))
 power["three_runs_resolve_it"] = power["seeds_needed"].le(3).fillna(False).map({True: "yes", False: "no"})
 power = power.drop(columns="noise").round(2)
 report.save(run.directory, {"table_power": power}, about=run.record)
-power
+report.sheet(power)
 
 # %%
 counts, known = (2, 3, 4, 5, 7, 10, 15, 20, 30, 50, 70, 100), power[power["testbed"].str.startswith("MNLI")]
@@ -430,14 +464,15 @@ for pair in pairs:
     )
 
 # %%
-report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
-checks.claims
+outputs = {"claims": checks.claims, "table_survival": checks.survival}
+report.save(run.directory, outputs, about=run.record)
+outputs["claims"]
 
 # %% [markdown]
 # Which claims survive the control of as many steps? Numbers of checks, as the paper compares and against our controls.
 
 # %%
-checks.survival
+report.sheet(checks.survival)
 
 # %% [markdown]
 # ## Where the paper contradicts itself

@@ -29,6 +29,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/02_attribution.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -50,30 +71,23 @@ max_length = 40  # tokens
 warmup = 0.1  # share of the steps
 weight_decay = 0.01
 precision = "fp32"
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import itertools
 
 import numpy as np
 import pandas as pd
 
-from robust_lib import compare, data, methods, metrics, models, params, published, report, runs, train
+from robust_lib import compare, data, methods, metrics, models, params, plan, published, report, runs, train
 
 p = params.check("02_attribution", globals())
 run = runs.start("02_attribution", p)
+run
 
 # %% [markdown]
 # ## The models
@@ -148,6 +162,9 @@ f"{len(units)} sets of predictions, {len(variances)} rankings, {len(runs.closure
 
 # %% [markdown]
 # ## Run
+
+# %%
+print(plan.forecast([units, variances, flagged], run.store))
 
 # %% tags=["run"]
 predictions, variances, flagged = run.collect([units, variances, flagged])
@@ -357,9 +374,10 @@ for sparsity in p.sparsities:
 quantity = "agreement in percent, above a constant answer"
 checks.add("4.1-a", "MNLI", quantity, agreement, above=constant, printed=printed)
 checks.add(f"4.1-a{report.OURS}", "MNLI", "AUROC of the variance for hard", area, above=0.5)
-report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
-display(checks.survival)
-checks.claims
+outputs = {"claims": checks.claims, "table_survival": checks.survival}
+report.save(run.directory, outputs, about=run.record)
+display(report.sheet(checks.survival))
+outputs["claims"]
 
 # %% [markdown]
 # ## Where the paper contradicts itself

@@ -30,6 +30,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/03_rmc.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -60,21 +81,13 @@ warmup = 0.1  # share of the steps
 weight_decay = 0.01
 merge = "argmax"  # three classes to HANS's two: argmax, then merge; or sum, the probabilities of the two
 precision = "fp32"
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import pandas as pd
 import torch
 
@@ -86,6 +99,7 @@ from robust_lib import (
     models,
     objectives,
     params,
+    plan,
     published,
     report,
     runs,
@@ -95,6 +109,7 @@ from robust_lib import (
 
 p = params.check("03_rmc", globals())
 run = runs.start("03_rmc", p)
+run
 
 # %% [markdown]
 # ## Stage one: how hard is each example?
@@ -239,6 +254,9 @@ f"{len(units)} sets of predictions, {len(runs.closure(units.values()))} units wi
 # ## Run
 #
 # What `01_robustness_study` and `02_attribution` have left in the store is not computed again.
+
+# %%
+print(plan.forecast([units, variances, gaps, chosen, flagged], run.store))
 
 # %% tags=["run"]
 predictions, variances, gaps, chosen, flagged = run.collect([units, variances, gaps, chosen, flagged])
@@ -456,9 +474,10 @@ if "mnli" in p.tasks:
             "percent smaller gap between easy and hard",
         )
         checks.add(item, checks.named(model), quantity, ours.times(100), above=0, printed=printed)
-report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
-display(checks.survival)
-checks.claims
+outputs = {"claims": checks.claims, "table_survival": checks.survival}
+report.save(run.directory, outputs, about=run.record)
+display(report.sheet(checks.survival))
+outputs["claims"]
 
 # %% [markdown]
 # ## Where the paper contradicts itself

@@ -29,6 +29,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/04_srnets.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -68,21 +89,14 @@ warmup = 0.1  # share of dense fine-tuning's steps; longer trainings warm up for
 weight_decay = 0.0
 merge = "argmax"  # three classes to HANS's two: argmax, then merge; or sum, the probabilities of the two
 precision = "fp32"
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
 import itertools
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
 
 import pandas as pd
 
@@ -95,6 +109,7 @@ from robust_lib import (
     models,
     objectives,
     params,
+    plan,
     published,
     report,
     runs,
@@ -103,6 +118,7 @@ from robust_lib import (
 
 p = params.check("04_srnets", globals())
 run = runs.start("04_srnets", p)
+run
 
 # %% [markdown]
 # ## Data and bias models
@@ -381,7 +397,7 @@ for name in p.more_encoders:
 # %% [markdown]
 # ## Run
 
-# %% tags=["run"]
+# %% tags=["units"]
 where = dict(source=p.source, size=p.test_size, max_length=p.max_length, precision=p.precision)
 ended = {(task, f"start {share:g}", p.sparsity, seed): unit for (task, share, seed), unit in courses.items()}
 units = methods.measured(trained | reached | ended, beds, **where) | bias_units
@@ -396,9 +412,13 @@ everything = (
     | {(task, f"{name}, {method}", *at): one for (name, task, method, *at), one in others.items()}
 )
 changes = {key: unit for key, unit in everything.items() if unit.function is methods.mask_trained}
-predictions, other_predictions, trials, chosen, courses, changes, biases = run.collect(
-    [units, other_units, trials, chosen, courses, changes, biases]
-)
+every = [units, other_units, trials, chosen, courses, changes, biases]
+
+# %%
+print(plan.forecast(every, run.store))
+
+# %% tags=["run"]
+predictions, other_predictions, trials, chosen, courses, changes, biases = run.collect(every)
 found = compare.profiles(predictions, beds, merge=p.merge, measures=measures)
 points = compare.by_testbed(found)
 
@@ -823,12 +843,13 @@ for task in p.tasks if 8 in drawn else ():
                 ask(place, "5.2-b", at[f"gradual {length}"], at[f"{other} {length}"], above=0)
         for shorter, longer in itertools.pairwise(lengths):
             ask(place, "5.2-c", at[f"gradual {shorter}"], at[f"fixed, hard {longer}"], above=0)
-report.save(run.directory, {"claims": checks.claims, "table_survival": checks.survival}, about=run.record)
+outputs = {"claims": checks.claims, "table_survival": checks.survival}
+report.save(run.directory, outputs, about=run.record)
 asked = {entry["item"].split(",")[0] for entry in checks.records}
 absent = [item for item in published.claims(4)["item"] if item not in asked]
 print(f"not asked with these parameters: {', '.join(absent) or 'none'}")
-display(checks.survival)
-checks.claims
+display(report.sheet(checks.survival))
+outputs["claims"]
 
 # %% [markdown]
 # ## Deviations

@@ -30,6 +30,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/05_loyalty.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -75,21 +96,13 @@ sentences = "micro-base"  # encoder of the sentence similarity; None leaves the 
 budget = None  # most queries for an example
 speed_batches = [1, 32]  # examples per batch that is timed
 speed_rounds = 5
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import functools
 
 import pandas as pd
@@ -101,6 +114,7 @@ from robust_lib import (
     models,
     objectives,
     params,
+    plan,
     published,
     replace,
     report,
@@ -111,6 +125,7 @@ from robust_lib.attack import lexica, textfooler
 
 p = params.check("05_loyalty", globals())
 run = runs.start("05_loyalty", p)
+run
 
 # %% [markdown]
 # ## The teacher, and what its students learn from
@@ -299,6 +314,9 @@ f"{len(units)} sets of predictions, {len(attacks)} of attacks, {len(runs.closure
 #
 # Speed is timed last, when nothing else computes.
 
+# %%
+print(plan.forecast([units, attacks, transfers, footprints, likeness, speeds], run.store))
+
 # %% tags=["run"]
 predictions, attacked, transferred, weights, likeness = run.collect(
     [units, attacks, transfers, footprints, likeness]
@@ -441,11 +459,7 @@ for task, name in [(at, name) for at in p.tasks for name in names[at]]:
     changes.append(found.assign(task=task, method=name))
 changes = pd.concat(changes, ignore_index=True)
 report.save(run.directory, {"table_changes": changes.round(4)}, about=run.record)
-for task, rows in changes.groupby("task", sort=False):
-    told = rows["value"].map("{:.3f}".format) + rows["chance"].map(
-        lambda x: "" if pd.isna(x) else f" ({x:.3f})"
-    )
-    display(rows.assign(told=told).pivot(index="method", columns="measure", values="told").loc[names[task]])
+report.wide(changes, ["task", "method"], ["measure"])
 
 # %% [markdown]
 # ## Where loyalty is lost
@@ -462,10 +476,9 @@ for (task, bed, name), students in frames.items():
         slices.append(parts.assign(task=task, testbed=bed, method=name))
 slices = pd.concat(slices, ignore_index=True)
 report.save(run.directory, {"table_slices": slices.round(4)}, about=run.record)
-for _, rows in slices.groupby("testbed", sort=False):
-    told = rows["value"].mul(100).map("{:.1f}".format) + rows["chance"].mul(100).map(" ({:.1f})".format)
-    shown = rows.assign(told=told).pivot(index="method", columns=["slice", "part"], values="told")
-    display(shown.loc[rows["method"].unique()])
+percent = slices.assign(**100 * slices[["value", "low", "high", "chance"]])
+for _, rows in percent.groupby("testbed", sort=False):
+    display(report.wide(rows, ["testbed", "method"], ["slice", "part"], digits=1))
 
 # %% [markdown]
 # ## Which TextFooler?
@@ -490,7 +503,23 @@ outputs = {"table_modes": textfooler.modes_table().reset_index(), "table_reading
 report.save(run.directory, outputs, about=run.record)
 with pd.option_context("display.max_colwidth", None):
     display(textfooler.modes_table())
-readings.pivot(index=["task", "method", "mode"], columns="measure", values="value").round(3)
+report.wide(readings, ["task", "method", "mode"], ["measure"])
+
+# %% [markdown]
+# ## Which examples flip
+#
+# From the teacher to each of its students, of the first seed: on each test bed the five whose gold label gained or lost most probability
+# among those that are called otherwise. In brackets how sure the model is.
+
+# %%
+flipped = report.Examples()
+for (task, bed, name), students in frames.items():
+    if name != "Teacher":
+        split = data.Split(task, bed, p.source, p.test_size)
+        texts = split.frame()[list(split.text)]
+        pair = {"Teacher": frames[task, bed, "Teacher"][p.seeds[0]]}, {name: students[p.seeds[0]]}
+        flipped += report.flips(*pair, texts, facets={"test bed": bed}, most=5)
+flipped
 
 # %% [markdown]
 # ## The attacked texts
@@ -642,8 +671,8 @@ for measure, printed in zip(LOYAL, (1.5, 4.6), strict=True):
     check("6-a", "Pure KD", "Truncate & Finetune", measure, above=0, printed=printed)
 outputs = {"claims": checks.claims, "table_survival": checks.survival}
 report.save(run.directory, outputs, about=run.record)
-display(checks.survival)
-checks.claims
+display(report.sheet(checks.survival))
+outputs["claims"]
 
 # %% [markdown]
 # ## Deviations

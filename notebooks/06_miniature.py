@@ -30,6 +30,27 @@
 #
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/06_miniature.ipynb)
 
+# %% [markdown]
+# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
+# enough: what is not changed there comes from that scale's file.
+
+# %%
+import importlib.metadata
+import importlib.util
+import os
+import subprocess
+import sys
+
+if importlib.util.find_spec("robust_lib") is None:  # as on Colab; the torch that is there stays
+    package = os.environ.get("ROBUST_PACKAGE", "git+https://github.com/robust-lib/robust-lib")
+    kept = [f"torch=={torch.version}" for torch in importlib.metadata.distributions(name="torch")]
+    owners = importlib.metadata.packages_distributions()
+    loaded = {owner for name in owners.keys() & sys.modules.keys() for owner in owners[name]}
+    before = {name: importlib.metadata.version(name) for name in loaded}
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", package, *kept], check=True)
+    if replaced := [name for name in loaded if importlib.metadata.version(name) != before[name]]:
+        raise RuntimeError(f"restart the runtime, run all again: {', '.join(replaced)} had been loaded")
+
 # %% tags=["parameters"]
 scale = "micro"  # micro, colab or paper; names the outputs and decides what may be called reproduced
 source = "micro"  # micro, hub, or a data directory
@@ -85,21 +106,13 @@ words = "micro"  # synonyms that filter candidates: micro, or a data directory
 sentences = None  # encoder of the sentence similarity in mode textattack; None leaves the check out
 budget = None  # most queries for an example
 errors = None  # data directory with published/miniature_error_ids
+engine = "processes"  # processes, ray, or host:port of a Ray cluster: where units run
 seeds = [0]  # each draws a training set, a head, an order
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. The parameters are judged before anything runs; the run
-# records what it was made with.
+# The parameters are judged before anything runs; the run records what it was made with.
 
 # %% tags=["setup"]
-import importlib.util
-import subprocess
-import sys
-
-if importlib.util.find_spec("robust_lib") is None:  # on Colab; pip leaves the torch that is there
-    source_of = "git+https://github.com/robust-lib/robust-lib"
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", source_of], check=True)
-
 import itertools
 
 import numpy as np
@@ -111,7 +124,9 @@ from robust_lib import (
     methods,
     metrics,
     models,
+    neighbours,
     params,
+    plan,
     published,
     report,
     runs,
@@ -121,6 +136,7 @@ from robust_lib.attack import bertattack, lexica
 
 p = params.check("06_miniature", globals())
 run = runs.start("06_miniature", p)
+run
 
 # %% [markdown]
 # ## The family
@@ -214,6 +230,11 @@ for point, seed in itertools.product(p.points if readers else (), p.seeds):
         shared[when, point, seed] = runs.unit(methods.shared_neighbours, ks=p.ks, **compared)
         if point == p.points[0]:
             alignments[when, seed] = runs.unit(methods.alignment, **compared)
+looked_at = {  # vectors whose neighbours are shown below
+    name: vectors[name, p.points[0], p.seeds[0]]
+    for name in (p.original, pairs[-1][1], f"{p.original}{AGAIN}")
+    if (name, p.points[0], p.seeds[0]) in vectors
+}
 
 # %% [markdown]
 # Deep nearest neighbours (Sun et al. 2022): a point is out of distribution where the distance of its normalised vector to the `k`-th nearest training
@@ -273,9 +294,12 @@ f"{len(readers)} readers, {len(attacked)} attacks, {len(runs.closure(every))} un
 # %% [markdown]
 # ## Run
 
+# %%
+print(plan.forecast(every, run.store))
+
 # %% tags=["run"]
-weights, answers, shared, alignments, distances, attacked = run.collect(
-    [weights, answers, shared, alignments, distances, attacked]
+weights, answers, shared, alignments, distances, attacked, looked_at = run.collect(
+    [weights, answers, shared, alignments, distances, attacked, looked_at]
 )
 
 # %% [markdown]
@@ -501,11 +525,8 @@ for (one, two, what, choice, k), arm in arms.items():
 beside = pd.DataFrame(rows)
 if rows:
     report.save(run.directory, {"table_beside": beside.round(4)}, about=run.record)
-    for what, part in beside.groupby("characteristic", sort=False):
-        print(what)
-        shown = part.pivot(index=["model", "other"], columns="measure", values="value")
-        order = part[["model", "other"]].drop_duplicates().itertuples(index=False, name=None)
-        display(shown.loc[list(order), part["measure"].unique()].round(3))
+    for _, part in beside.groupby("characteristic", sort=False):
+        display(report.wide(part, ["characteristic", "model", "other"], ["measure"]))
 
 # %% [markdown]
 # ## All pairs, against the control
@@ -524,7 +545,8 @@ for what, one in [(what, one) for what in main for one in pairs if (*one, *main[
     row = {"characteristic": what, "pair": " / ".join(one), "value": found["jaccard"].value}
     row |= {limit: getattr(found["jaccard"], limit) for limit in ("low", "high")}
     row |= {measure: found[measure].value if measure in found else np.nan for measure in ("chance", "bound")}
-    row["printed"] = printed.get((frozenset(one), COLUMNS[what]), np.nan)
+    row |= {"printed": printed.get((frozenset(one), COLUMNS[what]), np.nan), "n": found["jaccard"].n}
+    row["seeds"] = found["jaccard"].seeds
     of_sets = "bound" in found
     limits = compare.mean_pair_agreement(bands, "Loevinger's H" if of_sets else "jaccard") if bands else None
     row |= {f"control_{limit}": getattr(limits, limit, np.nan) for limit in ("low", "high")}
@@ -539,6 +561,22 @@ if rows:
     figure = report.pairs_figure(frame)
     report.save(run.directory, {"pairs": figure, "table_pairs": frame.round(4)}, about=run.record)
     display(figure)
+
+# %% [markdown]
+# ## Which neighbours change
+#
+# Test points from the least to the most agreed, with their neighbours: those of both models, those of the original alone (struck out) and those of
+# the other alone, numbered by how near they are; of a pair the question is shown. The other is the smallest model, then the original's own second
+# training, of the first seed.
+
+# %%
+if looked_at:
+    texts = [one[0] if isinstance(one, tuple) else one for one in data.points(asked, p.points[0])]
+    original, *others = (
+        {name: neighbours.nearest(found["vectors"], p.k).numpy()} for name, found in looked_at.items()
+    )
+    changed = [report.neighbour_changes(original, other, texts) for other in others]
+    display(sum(changed, report.Examples()))
 
 # %% [markdown]
 # ## Figure 1: does K matter?
@@ -589,7 +627,7 @@ for what, choice, k in dict.fromkeys(key[2:] for key in arms if key[3] not in ("
         rows.append(row)
 if rows:
     report.save(run.directory, {"table_choices": pd.DataFrame(rows).round(4)}, about=run.record)
-    display(pd.DataFrame(rows).round(3))
+    display(report.sheet(pd.DataFrame(rows)))
 
 # %% [markdown]
 # ## Table 3: BERT-Attack
@@ -678,9 +716,8 @@ if attacked:
     report.save(run.directory, outputs, about=run.record)
     with pd.option_context("display.max_colwidth", None):
         display(bertattack.modes_table())
-    wide = readings.pivot(index=["model", "reading"], columns="measure", values="value")
-    order = [(name, how) for name in (p.original, pairs[-1][1]) for how in p.attacks]
-    display(wide.loc[order, readings["measure"].unique()].round(3))
+    several = readings[readings["model"].isin((p.original, pairs[-1][1]))]
+    display(report.wide(several, ["model", "reading"], ["measure"]))
 
 # %% [markdown]
 # ## The attacked texts, and questions that part the models
@@ -872,8 +909,8 @@ for item, other in (("7-a", p.original), (f"7-a{report.OURS}", twice)):
 # %%
 outputs = {"claims": checks.claims, "table_survival": checks.survival}
 report.save(run.directory, outputs, about=run.record)
-display(checks.survival)
-checks.claims
+display(report.sheet(checks.survival))
+outputs["claims"]
 
 # %% [markdown]
 # ## Deviations

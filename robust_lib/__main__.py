@@ -1,4 +1,4 @@
-"""`python -m robust_lib reproduce | notebook | plan | scorecard | accept`."""
+"""`python -m robust_lib reproduce | units | notebook | plan | doctor | scorecard | site | accept`."""
 
 from __future__ import annotations
 
@@ -21,18 +21,37 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     if given.command == "plan":
         os.environ["HF_HUB_OFFLINE"] = "1"  # before anything reads it: a plan asks no hub
-    from robust_lib import commands
-
     try:
+        if given.command == "doctor":
+            from robust_lib import doctor  # before the commands, which import what it may find missing
+
+            asked = {"source": given.source, "encoder": given.encoder}
+            return doctor.examine(
+                scale=given.scale,
+                names=given.notebooks,
+                given={name: value for name, value in asked.items() if value is not None},
+                extras=given.extras,
+                verify=given.verify,
+            )
+        from robust_lib import commands
+
         if given.command == "reproduce":
-            return commands.reproduce(scale=given.scale, seeds=given.seeds, names=given.notebooks)
+            return commands.reproduce(
+                scale=given.scale, seeds=given.seeds, names=given.notebooks, engine=given.engine
+            )
+        if given.command == "units":
+            return commands.units(
+                scale=given.scale, names=given.notebooks, engine=given.engine, seeds=given.seeds
+            )
         if given.command == "notebook":
             values = {name: value(text) for name, text in given.parameter}
             return commands.notebook(given.name, scale=given.scale, file=given.file, given=values)
         if given.command == "plan":
-            return commands.plan(scale=given.scale, names=given.notebooks)
+            return commands.plan(scale=given.scale, names=given.notebooks, gpus=given.gpus)
         if given.command == "accept":
             return commands.accept(given.scale)
+        if given.command == "site":
+            return commands.site(given.scale)
         return commands.scorecard(given.scale)
     except params.ParameterError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -63,8 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce", help="every notebook of a scale in order, then the scorecard"
     )
     reproduce.add_argument(
-        "--seeds", type=_count, help="how many seeds, counted from 0; else each notebook's own"
+        "--engine", help="ray, or host:port of a Ray cluster: first the units of all notebooks at once"
     )
+    units = commands.add_parser("units", help="what the notebooks of a scale need, without executing them")
+    units.add_argument("--engine", default="processes", help="processes, ray, or host:port of a Ray cluster")
+    for command in (reproduce, units):
+        command.add_argument(
+            "--seeds", type=_count, help="how many seeds, counted from 0; else each notebook's own"
+        )
     notebook = commands.add_parser("notebook", help="one notebook")
     notebook.add_argument("name", help="its name or number: 01_robustness_study or 01")
     notebook.add_argument(
@@ -82,19 +107,33 @@ def _parser() -> argparse.ArgumentParser:
     plan = commands.add_parser(
         "plan", help="units, device-hours and disk of a scale, without running anything"
     )
+    plan.add_argument(
+        "--gpus", type=_count, nargs="+", default=[1, 8, 64], help="for how many GPUs to say the hours"
+    )
+    doctor = commands.add_parser("doctor", help="what this machine can run, and what to do about each gap")
+    doctor.add_argument("--source", help="a data directory, in the place of the scale's own source")
+    doctor.add_argument("--encoder", help="an encoder, in the place of the scale's own")
+    doctor.add_argument(
+        "--extras",
+        nargs="+",
+        default=[],
+        help="also what these extras of pyproject.toml need, as ray or browser",
+    )
+    doctor.add_argument("--verify", action="store_true", help="read every file of the store")
+    site = commands.add_parser("site", help="a static HTML site of what a scale has executed so far")
     scorecard = commands.add_parser("scorecard", help="what came of every cell and claim so far")
     accept = commands.add_parser("accept", help="copy a scale's tables and figures to figures/")
-    for command in (reproduce, scorecard, accept):
+    for command in (reproduce, units, scorecard, accept, doctor, site):
         command.add_argument("--scale", choices=SCALES, default="micro")
     notebook.add_argument("--scale", choices=SCALES)
     plan.add_argument("--scale", choices=SCALES, default="paper")
-    for command in (reproduce, plan):
+    for command in (reproduce, units, plan, doctor):
         command.add_argument("--notebooks", nargs="+", default=[], metavar="NAME", help="only these")
     return parser
 
 
 def _count(text: str) -> int:
-    """A number of seeds, from 1."""
+    """A number of seeds or GPUs, from 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1")
     return int(text)

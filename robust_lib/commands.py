@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -32,18 +33,58 @@ class Job:
         return outputs(self.scale) / "notebooks" / f"{self.notebook.stem}.ipynb"
 
 
-def reproduce(*, scale: str, seeds: int | None = None, names: Sequence[str] = ()) -> int:
+def reproduce(
+    *, scale: str, seeds: int | None = None, names: Sequence[str] = (), engine: str | None = None
+) -> int:
     """Every notebook of a scale (or those named) in number order, then the scorecard.
 
     The parameters of all are checked before the first kernel starts; a failing notebook stops no other.
-    `seeds` counts them from 0. Returns the exit status: 1 if any notebook failed.
+    `seeds` counts them from 0. With an `engine` the units of all notebooks are first run on it at once, those that
+    several need once. Returns the exit status: 1 if any notebook failed.
     """
-    given = {} if seeds is None else {"seeds": list(range(seeds))}
+    given: dict[str, Any] = {} if seeds is None else {"seeds": list(range(seeds))}
+    given |= {} if engine is None else {"engine": engine}
     jobs = prepare(choose(names, scale), scale=scale, given=given)
     preflight(jobs)
-    status = execute_all(jobs)
+    failures = {} if engine is None else at_once(jobs, scale=scale, engine=engine)
+    status = execute_all([job for job in jobs if job.notebook.stem not in failures])
+    for name, failure in failures.items():
+        print(f"{name}: not executed, {failure}", file=sys.stderr)
     scorecard(scale)
-    return status
+    return 1 if failures else status
+
+
+def units(
+    *, scale: str, names: Sequence[str] = (), engine: str = "processes", seeds: int | None = None
+) -> int:
+    """Run the units of a scale's notebooks and execute none: what `reproduce` then finds in the store. Exit status.
+
+    In each process of `accelerate launch`, which then train every model together.
+    """
+    given: dict[str, Any] = {"engine": engine} | ({} if seeds is None else {"seeds": list(range(seeds))})
+    jobs = prepare(choose(names, scale), scale=scale, given=given)
+    preflight(jobs)
+    return 1 if at_once(jobs, scale=scale, engine=engine) else 0
+
+
+def at_once(jobs: Sequence[Job], *, scale: str, engine: str) -> dict[str, str]:
+    """Run the units of all jobs on an engine; notebooks that need a unit which failed, with what to know of it.
+
+    Units that a notebook asks for only after it has seen others' results are left to the notebook.
+    """
+    from robust_lib import plan  # here: it loads torch
+
+    needed = {job.notebook.stem: runs.closure(plan.units(job.notebook, job.values)) for job in jobs}
+    run = runs.start("at_once", {"scale": scale, "engine": engine})
+    print(f"the units of {len(jobs)} notebooks on {engine}", flush=True)
+    try:
+        run.complete([unit for units in needed.values() for unit in units])
+    except runs.UnitsFailed as error:
+        print(error, file=sys.stderr)
+        failed = {unit: str(reason) for unit, reason in error.failures}
+        needing = {name: [unit for unit in units if unit in failed] for name, units in needed.items()}
+        return {name: f"{units[0].label}: {failed[units[0]]}" for name, units in needing.items() if units}
+    return {}
 
 
 def notebook(name: str, *, scale: str | None, file: Path | None, given: Mapping[str, Any]) -> int:
@@ -53,14 +94,14 @@ def notebook(name: str, *, scale: str | None, file: Path | None, given: Mapping[
     return execute_all(jobs)
 
 
-def plan(*, scale: str, names: Sequence[str] = ()) -> int:
-    """Print what a scale would cost. Exit status."""
+def plan(*, scale: str, names: Sequence[str] = (), gpus: Sequence[int] = (1, 8, 64)) -> int:
+    """Print what a scale would cost, also on so many GPUs. Exit status."""
     from robust_lib import plan  # here: it loads torch, which executing notebooks does not need
 
     jobs = prepare(choose(names, scale), scale=scale)
     units = {job.notebook.stem: plan.units(job.notebook, job.values) for job in jobs}
     print(f"plan, scale {scale}: nothing is run")
-    print(plan.report(units, _run(scale).store))
+    print(plan.report(units, _run(scale).store, gpus))
     return 0
 
 
@@ -80,7 +121,7 @@ def scorecard(scale: str) -> int:
 def accept(scale: str) -> int:
     """Copy a scale's tables, figures, manifests and scorecard to `figures/`, which is committed. Exit status.
 
-    Pictures go as PNG alone, and neither executed notebooks nor run records: they stay with the run.
+    Pictures go as PNG and tables as CSV and Markdown alone; executed notebooks and run records stay with the run.
     """
     source, target = outputs(scale), runs.home() / "figures" / scale
     manifests = sorted(source.glob("*/manifest.json"))
@@ -91,7 +132,7 @@ def accept(scale: str) -> int:
     for path in manifests:  # each lists what its last run left, and nothing older
         manifest = json.loads(path.read_text(encoding="utf-8"))
         manifest["files"] = {
-            name: file for name, file in manifest["files"].items() if not name.endswith(".svg")
+            name: file for name, file in manifest["files"].items() if not name.endswith((".svg", ".tex"))
         }
         folder = target / path.parent.name
         folder.mkdir(parents=True)
@@ -101,6 +142,21 @@ def accept(scale: str) -> int:
     if (source / "scorecard.json").exists():
         shutil.copyfile(source / "scorecard.json", target / "scorecard.json")
     print(f"{len(manifests)} notebooks' tables and figures accepted into {target}")
+    return 0
+
+
+def site(scale: str) -> int:
+    """Build a static HTML site of what a scale has executed so far. Exit status 1 if that is nothing."""
+    try:
+        from robust_lib import site  # here: it loads Sphinx, an extra
+    except ModuleNotFoundError as error:
+        raise params.ParameterError(f"{error}: pip install 'robust-lib[site]'") from error
+
+    try:
+        print(site.build(outputs(scale), available(), scale=scale))
+    except site.SiteError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 
@@ -116,14 +172,16 @@ def _run(scale: str) -> runs.Run:
 
 
 def available() -> list[Path]:
-    """The notebooks of this checkout in number order."""
-    folder = runs.home() / "notebooks"
-    found = sorted(folder.glob("[0-9][0-9]_*.py"))
-    if not found:
-        raise params.ParameterError(
-            f"{folder}: no notebooks here; work in the project's directory or set ROBUST_HOME to it"
-        )
-    return found
+    """The notebooks of this checkout in number order; away from one, those that this package came with."""
+    folders = [runs.home() / "notebooks"]
+    if not os.environ.get("ROBUST_HOME"):
+        folders.append(params.project() / "notebooks")
+    for folder in folders:
+        if found := sorted(folder.glob("[0-9][0-9]_*.py")):
+            return found
+    raise params.ParameterError(
+        f"{folders[0]}: no notebooks here; set ROBUST_HOME to the project's directory"
+    )
 
 
 def find(name: str) -> Path:
@@ -171,8 +229,9 @@ def prepare(
 
 
 def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[str, Any]) -> Job:
-    if file is None and scale not in (None, "micro"):
-        file = parameter_file(notebook, str(scale))
+    named = scale or given.get("scale")
+    if file is None and named in ("colab", "paper"):  # or micro's values would run under that scale's name
+        file = parameter_file(notebook, named)
     checked = params.gather(notebook, file=file, given=given)
     if scale is not None and checked.scale != scale:
         raise params.ParameterError(

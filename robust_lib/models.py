@@ -216,24 +216,29 @@ def truncate(model: transformers.PreTrainedModel, layers: int) -> transformers.P
 
 
 @contextmanager
-def cls_states(model: nn.Module) -> Iterator[list[torch.Tensor]]:
-    """A list that holds, after each forward pass in the `with` block, the [CLS] states of all layers, first to last.
+def cls_states(model: nn.Module) -> Iterator[None]:
+    """In the `with` block the model's output also has `cls_states`, the [CLS] states of all layers, first to last.
 
-    Each is (batch, width), the layer's output at the first token, with its gradient.
+    They are (batch, layers, width), the layers' outputs at the first token, with their gradient.
     """
     states: list[torch.Tensor] = []
 
     def recording(layer: int) -> Callable[..., None]:
         def hook(_: nn.Module, inputs: object, made: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            del states[layer:]  # what is left of the pass before
+            del states[layer:]  # what is left of a pass that was broken off
             states.append((made if isinstance(made, torch.Tensor) else made[0])[:, 0])
 
         return hook
 
+    def give(_: nn.Module, inputs: object, made: dict[str, torch.Tensor]) -> None:
+        made["cls_states"] = torch.stack(states, dim=1)
+        states.clear()
+
     _, stack = layer_stack(model)
     hooks = [layer.register_forward_hook(recording(place)) for place, layer in enumerate(stack)]
+    hooks.append(model.register_forward_hook(give))
     try:
-        yield states
+        yield
     finally:
         for hook in hooks:
             hook.remove()

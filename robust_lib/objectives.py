@@ -106,7 +106,6 @@ def pkd(
     ids: "pd.Index[Any]",
     *,
     teacher: pd.DataFrame,
-    states: Sequence[Tensor],
     teacher_states: Tensor,
     alpha: float = 0.7,
     beta: float = 500.0,
@@ -117,9 +116,9 @@ def pkd(
 ) -> train.Loss:
     """BERT-PKD: (1 - alpha) CE + alpha KD + beta PT [Sun et al. 2019, equation 8; values and `mean` of its code].
 
-    PT is `losses.pkd`. `states` is what `models.cls_states` records of the student, and `teacher_states` (examples,
-    layers, width) are the teacher's [CLS] states on the training split, in its order, of the layers that `replace.skip`
-    chose; they stand against the student's first layers. beta 0 is `kd`.
+    PT is `losses.pkd`. The student's states are those of `models.cls_states`, within which it has to be trained;
+    `teacher_states` (examples, layers, width) are the teacher's on the training split, in its order, of the layers that
+    `replace.skip` chose; they stand against the student's first layers. beta 0 is `kd`.
     """
     if teacher_states.ndim != 3 or len(teacher_states) != len(ids):
         raise ObjectiveError(
@@ -137,7 +136,11 @@ def pkd(
     )
 
     def loss(student: Tensor, batch: train.Batch) -> Tensor:
-        own = torch.stack(list(states[: teacher_states.shape[1]]), dim=1).float()
+        if "cls_states" not in batch:
+            raise ObjectiveError(
+                "pkd: the student's [CLS] states are not there; train within models.cls_states"
+            )
+        own = batch["cls_states"][:, : teacher_states.shape[1]]
         if own.shape[1:] != teacher_states.shape[1:]:
             raise ObjectiveError(
                 f"layers and width of the student's states are {tuple(own.shape[1:])}, those of the teacher's "

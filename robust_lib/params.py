@@ -1,8 +1,8 @@
 """Typed parameters: one model per notebook, one clear error before anything starts.
 
 The values of a run come from three places, each over the one before: the notebook's own tagged cell (the
-micro scale), a YAML under `params/`, and the command line. `check` judges the values; `plan.missing`
-looks whether the data directory and the encoder they name are there.
+micro scale), a YAML under `params/`, and the command line, or by hand the notebook's cells. `check` judges the
+values; `plan.missing` looks whether the data directory and the encoder they name are there.
 
 A notebook's setup cell says `p = params.check("01_robustness_study", globals())` and uses `p.sparsities`.
 In the checked values a whole number given for a real one is real (`1` is `1.0`): equal settings, equal units.
@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import ast
 import difflib
+import importlib.metadata
+import itertools
 import re
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
@@ -67,7 +69,7 @@ _axis = (Field(min_length=1), AfterValidator(_distinct))
 Name = Annotated[str, Field(min_length=1)]
 SplitPath = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, lt=2**63)]
 Sparsity = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, lt=1)]
 Task = Literal["mnli", "fever", "qqp"]
@@ -81,6 +83,9 @@ class Common(BaseModel):
 
     scale: Literal["micro", "colab", "paper"] = Field(description="micro, colab or paper")
     source: Name = Field(description="micro, hub, or the path of a data directory")
+    engine: Annotated[str, Field(pattern=r"^(processes|ray|(ray://)?[^\s:/]+:[0-9]+)$")] = Field(
+        description="processes, ray, or host:port of a Ray cluster"
+    )
     seeds: Annotated[list[Seed], *_axis] = Field(description="at least one whole number from 0, none twice")
 
 
@@ -487,8 +492,8 @@ class Miniature(FineTuning):
         again = sorted(seed for seed in self.seeds if self.repeated and seed - 1000 in self.seeds)
         if again:
             raise ValueError(f"seeds: {again[0]} is that of the second training of seed {again[0] - 1000}")
-        self._fitting_sizes()
         _judge_overrides(self, "task", self.by_task, OF_A_TRAINING)
+        self._fitting_sizes()
         _judge_overrides(self, "model", self.by_model, OF_A_MODEL, lambda model: self.of("squad", model))
         return self
 
@@ -558,13 +563,20 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
 
     parameters: names to values, or the notebook's own `globals()` (its own and papermill's).
     file: where they were written, for the message. Raises one ParameterError that lists every problem.
+
+    In an open notebook `scale = "colab"`, set by hand in the tagged cell or in a cell after it, takes the other values
+    from that scale's YAML, except those edited in the tagged cell and all that a cell after it names; a line says so.
+    Where papermill has set the scale, the values are taken as they stand.
     """
     where = str(file or notebook)
     if notebook not in NOTEBOOKS:
         raise ParameterError(f"{where}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
     model = NOTEBOOKS[notebook]
     if file is None and "__builtins__" in parameters:
-        parameters = _assigned(parameters, model)
+        cells = _cells(parameters)
+        parameters = _assigned(parameters, model, cells)
+        if _by_hand(cells) and parameters.get("scale") in ("colab", "paper"):
+            parameters = _at_scale(notebook, parameters, cells)
     try:
         return model.model_validate(dict(parameters))
     except ValidationError as error:
@@ -572,16 +584,29 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
 
 
 def as_published(notebook: str, checked: Common) -> bool:
-    """Whether values are the paper's, those of `params/paper/`; seeds, precision and where data and words lie are free.
+    """Whether values are the paper's, those of `params/paper/`; seeds, precision, engine and where data lie are free.
 
-    Only then may a number of ours be held against a printed one. False where that file is not at hand.
+    Only then may a number of ours be held against a printed one. False for a notebook that has no such file.
     """
-    file = Path(__file__).parents[1] / "params" / "paper" / f"{notebook}.yaml"
+    file = project() / "params" / "paper" / f"{notebook}.yaml"
     if not file.exists():
         return False
     own, paper = checked.model_dump(), check(notebook, load(file), file=file).model_dump()
-    free = {"seeds", "source", "words", "errors", "precision"}
+    free = {"seeds", "source", "words", "errors", "precision", "engine"}
     return all(own[name] == paper[name] for name in paper.keys() - free)
+
+
+def project() -> Path:
+    """The folder of the notebooks/ and params/ that this package came with: its checkout, else where pip put them."""
+    checkout = Path(__file__).parents[1]
+    if (checkout / "notebooks").is_dir() and (checkout / "params").is_dir():
+        return checkout
+    # As pip recorded it: share/ is not below sys.prefix everywhere (Debian's Python, `pip install --user`).
+    for distribution in importlib.metadata.distributions(name="robust-lib"):
+        for file in distribution.files or ():
+            if file.match("share/robust_lib/notebooks/*.py"):
+                return Path(str(file.locate())).resolve().parents[1]
+    raise ParameterError(f"{checkout}: no notebooks/ and params/ here or with pip; install robust-lib again")
 
 
 def gather(notebook: Path, *, file: str | Path | None = None, given: Mapping[str, Any] | None = None) -> Any:
@@ -598,22 +623,32 @@ def origin(notebook: Path, file: str | Path | None, given: Mapping[str, Any] | N
 def load(file: str | Path) -> dict[str, Any]:
     """Names to values of a YAML. They are judged by `check`, over the notebook's defaults.
 
-    Raises ParameterError for a file that is missing, not YAML, not a mapping, or names a key twice.
+    Raises ParameterError for a file that is missing, not YAML, not a mapping of names, names a key twice, or holds
+    what no parameter is: a tag, a text of unprintable characters or of more than 1,000, more than 10,000 values.
     """
     try:
-        text = Path(file).read_text(encoding="utf-8")
+        with Path(file).open(encoding="utf-8") as stream:
+            text = stream.read(_LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         raise ParameterError(f"{file}: cannot be read ({error}); expected a YAML of parameters") from None
+    if len(text) > _LARGEST:
+        raise ParameterError(f"{file}: has more than {_LARGEST} characters; expected a YAML of parameters")
     try:
+        nodes = _nodes(yaml.compose(text, Loader=yaml.SafeLoader))
+        _refuse_tags(text)
+        repeated = [text for node in nodes for text in _repeated(node)]
         values = yaml.safe_load(text)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        repeated = _repeated(node)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ParameterError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{file}: holds {_short(values)}, expected lines of `name: value`")
     if repeated:
-        raise ParameterError(f"{file}: {'; '.join(repeated)}")
+        raise ParameterError(f"{file}: {_few('; ', repeated)}")
+    if odd := [name for name in values if not isinstance(name, str)]:
+        kind = type(odd[0]).__name__
+        raise ParameterError(
+            f"{file}: {_short(odd[0])}: YAML reads a {kind} here, expected a parameter's name"
+        )
     return values
 
 
@@ -659,40 +694,103 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"allowed: {', '.join(names)}"
 
 
-def _assigned(namespace: Mapping[str, Any], model: type[Common]) -> dict[str, Any]:
-    """The parameters in a running notebook: the model's fields, and whatever the cells of plain assignments
-    just before the running one assign. Those are the tagged cell and the one papermill puts after it, in
-    which a misspelt name would otherwise go unseen."""
-    names = set(model.model_fields)
-    for source in reversed(list(namespace.get("In", []))[:-1]):
-        if not (values := literals(source)):
-            break
-        names |= values.keys()
+def _cells(namespace: Mapping[str, Any]) -> list[str]:
+    """The cells of plain assignments just before the running one: the tagged cell, and those that papermill or
+    a reader puts after it."""
+    before = reversed(list(namespace.get("In", []))[:-1])
+    return list(itertools.takewhile(literals, before))[::-1]
+
+
+def _assigned(namespace: Mapping[str, Any], model: type[Common], cells: list[str]) -> dict[str, Any]:
+    """The parameters in a running notebook: the model's fields, and whatever its cells of plain assignments
+    assign, in which a misspelt name would otherwise go unseen."""
+    names = dict.fromkeys([*model.model_fields, *(name for cell in cells for name in _named(cell))])
     return {name: namespace[name] for name in names if name in namespace}
 
 
-def _repeated(node: yaml.Node | None) -> list[str]:
-    """Keys that stand twice in one mapping, at any depth: YAML keeps the last without a word."""
-    if isinstance(node, yaml.SequenceNode):
-        return [text for value in node.value for text in _repeated(value)]
-    if not isinstance(node, yaml.MappingNode):
-        return []
+def _named(cell: str) -> list[str]:
+    return list(literals(cell) or ())
+
+
+def _by_hand(cells: list[str]) -> bool:
+    """Whether the scale was set by a reader: papermill begins its cell with a comment of its own."""
+    naming = [cell for cell in cells if "scale" in _named(cell)]
+    return bool(naming) and not naming[-1].startswith("# Parameters\n")
+
+
+def _at_scale(notebook: str, values: Mapping[str, Any], cells: list[str]) -> dict[str, Any]:
+    """The values of the scale that was set by hand, and over them those that a reader has edited or named."""
+    folder, scale = project(), values["scale"]
+    file = folder / "params" / scale / f"{notebook}.yaml"
+    if not file.exists():
+        return dict(values)  # a notebook without that scale: refused like any other value
+    tagged = defaults(folder / "notebooks" / f"{notebook}.py")
+    added = {name for cell in cells if not tagged.keys() <= {*_named(cell)} for name in _named(cell)}
+    own = {
+        name: value
+        for name, value in values.items()
+        if name in added or name not in tagged or value != tagged[name]
+    }
+    edited = ", ".join(f"{name} = {_short(value)}" for name, value in own.items() if name != "scale")
+    print(f"scale {scale}: the values of params/{scale}/{notebook}.yaml{edited and f', but {edited}'}")
+    return tagged | load(file) | own
+
+
+# Far above any file of parameters; without them a small file could take minutes, by aliases of aliases.
+_LARGEST, _MOST, _LONGEST = 20_000, 10_000, 1_000  # characters of a file, values, characters of a value
+
+
+def _refuse_tags(text: str) -> None:
+    """ValueError for a tag as `!!python/object`: parameters need none, and PyYAML stumbles over `!!int x`."""
+    for token in yaml.scan(text, Loader=yaml.SafeLoader):
+        if isinstance(token, yaml.TagToken):
+            raise ValueError(f"a tag, !, in line {token.start_mark.line + 1}; write plain values")
+
+
+def _nodes(root: yaml.Node | None) -> list[yaml.Node]:
+    """All nodes of a document, those behind an alias each time. ValueError for too many, or one that none should be."""
+    nodes, waiting = [], [root] if root else []
+    while waiting:
+        node = waiting.pop()
+        nodes.append(node)
+        line = f"in line {node.start_mark.line + 1}"
+        if len(nodes) > _MOST:
+            raise ValueError(f"more than {_MOST} values, counting those that aliases repeat; write fewer")
+        if isinstance(node, yaml.ScalarNode) and len(node.value) > _LONGEST:
+            raise ValueError(
+                f"{len(node.value)} characters, {_short(node.value)}, {line}; write a shorter value"
+            )
+        if isinstance(node, yaml.ScalarNode) and not node.value.isprintable():
+            raise ValueError(f"characters that cannot be printed, {_short(node.value)}, {line}; remove them")
+        if isinstance(node, yaml.MappingNode):
+            waiting += [part for pair in node.value for part in pair]
+        elif isinstance(node, yaml.SequenceNode):
+            waiting += node.value
+    return nodes
+
+
+def _repeated(node: yaml.Node) -> list[str]:
+    """Keys that stand twice in a mapping: YAML keeps the last without a word."""
     first: dict[str, int] = {}
     found = []
-    for key, value in node.value:
+    for key, _ in node.value if isinstance(node, yaml.MappingNode) else []:
         name, line = str(key.value), key.start_mark.line + 1
         if name in first:
             found.append(f"{name} is given twice, in lines {first[name]} and {line}")
         first.setdefault(name, line)
-        found += _repeated(value)
     return found
+
+
+def _few(joint: str, texts: list[str], most: int = 20) -> str:
+    more = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return joint.join(texts[:most] + more)
 
 
 def _report(where: str, model: type[Common], error: ValidationError) -> str:
     lines = [_problem(model, problem) for problem in error.errors(include_url=False)]
     if len(lines) == 1:
         return f"{where}: {lines[0]}"
-    return "\n  ".join([f"{where}: {len(lines)} parameters cannot be used", *lines])
+    return _few("\n  ", [f"{where}: {len(lines)} parameters cannot be used", *lines])
 
 
 def _problem(model: type[Common], problem: Any) -> str:

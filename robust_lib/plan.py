@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import io
 import math
 from collections import Counter, defaultdict
@@ -15,6 +16,8 @@ import jupytext
 
 from robust_lib import data, methods, models, params, runs, train
 from robust_lib.data import sources
+from robust_lib.runs import cluster, engine
+from robust_lib.runs.units import leaves
 
 PLANNED_CELLS = {"parameters", "setup", "units", "run"}
 # Sustained fp32 FLOP/s in batches of 16 to 32 short texts, for devices that nothing was measured on yet: orders
@@ -33,8 +36,23 @@ class Throughput:
     known: str
 
 
-def report(notebooks: Mapping[str, Sequence[runs.Unit]], store: runs.Store) -> str:
-    """The plan as text: units per notebook, shared, already stored; what is left in device-hours and disk."""
+@dataclass(frozen=True)
+class Timetable:
+    """How units would lie on GPUs: `span` in floating-point operations of one GPU from first start to last end;
+    the most units and the most bytes (`methods.memory`) on one GPU at a time."""
+
+    span: float
+    units: int
+    memory: float
+
+
+def report(
+    notebooks: Mapping[str, Sequence[runs.Unit]], store: runs.Store, gpus: Sequence[int] = (1, 8, 64)
+) -> str:
+    """The plan as text: units per notebook, shared, already stored; what is left in device-hours and disk.
+
+    Then what to ask a scheduler for: hours on so many `gpus`, memory, disk, and what more GPUs would wait for.
+    """
     closures = {name: runs.closure(units) for name, units in notebooks.items()}
     owners = Counter(unit for units in closures.values() for unit in units)
     stored = _stored(owners, store)
@@ -42,19 +60,194 @@ def report(notebooks: Mapping[str, Sequence[runs.Unit]], store: runs.Store) -> s
     rows = [["", "units", "shared", "stored", *(f"h, {speed.device}" for speed in speeds), "disk"]]
     for name, units in [*closures.items(), ("all, each once", list(owners))]:
         left = [unit for unit in units if unit not in stored]
-        work = sum(_work(unit) for unit in left)
+        operations = work(left)
         rows.append([
             name,
             str(len(units)),
             str(sum(owners[unit] > 1 for unit in units)),
             str(len(units) - len(left)),
-            *(_hours(work / speed.rate / 3600) for speed in speeds),
-            _bytes(sum(methods.size(unit) for unit in left if _is_method(unit))),
+            *(_hours(operations / speed.rate / 3600) for speed in speeds),
+            _bytes(disk(left)),
         ])  # fmt: skip
     notes = [f"{speed.device}: {speed.rate:.1e} FLOP/s, {speed.known}" for speed in speeds]
-    if unknown := sum(not _is_method(unit) and unit.work is None for unit in owners):
+    if unknown := sum(not is_method(unit) and unit.work is None for unit in owners):
         notes.append(f"{unknown} units of other modules than methods have no estimate and count as nothing")
-    return "\n".join([*_aligned(rows), "", *notes])
+    asked = request([unit for unit in owners if unit not in stored], speeds, gpus)
+    return "\n".join([*_aligned(rows), "", *notes, *asked])
+
+
+def request(units: Sequence[runs.Unit], speeds: Iterable[Throughput], gpus: Sequence[int]) -> list[str]:
+    """Lines on what to ask a scheduler for; none where no unit computes.
+
+    `units` are what is left, dependencies first, all at once on one engine.
+    """
+    speeds = [speed for speed in speeds if speed.device != "cpu"]
+    chain, links, longest = longest_chain(units)
+    if not chain or not speeds:
+        return []
+    tables = {count: timetable(units, count) for count in gpus}
+    largest = max((methods.memory(unit) for unit in units if is_method(unit)), default=0.0)
+    together = max(table.memory for table in tables.values())
+    most = max(table.units for table in tables.values())
+    return [
+        "",
+        "what to ask the scheduler for, all notebooks at once (rates of units and bytes: the fastest GPU's)",
+        "",
+        *_by_gpus(units, tables, speeds),
+        "",
+        f"longest chain: {_on_each(chain, speeds)}: {links} units, each waiting for the one before; "
+        f"more than {(useful := math.ceil(work(units) / chain))} GPU{'s gain' if useful > 1 else ' gains'} nothing",
+        f"time limit of a job: more than the longest unit ({_on_each(longest, speeds)}); "
+        "a job that is cut off goes on from the units kept",
+        f"memory of a GPU: about {_bytes(largest)} for the largest unit, {_bytes(together)} for all that share one; "
+        "on a smaller one batches are halved",
+        f"beside a GPU: a core and about 4 GB for each unit on it, {most} at most; the store, in a folder that every "
+        f"node sees: {_bytes(disk(units))}",
+    ]
+
+
+def _by_gpus(
+    units: Sequence[runs.Unit], tables: Mapping[int, Timetable], speeds: Sequence[Throughput]
+) -> list[str]:
+    """Hours by number of GPUs, how busy they are, and what then reaches the head node and the store."""
+    fastest, computing = max(speed.rate for speed in speeds), sum(_work(unit) > 0 for unit in units)
+    rows = [
+        ["GPUs", *(f"h, {speed.device}" for speed in speeds), "busy", "units a minute", "written a second"]
+    ]
+    for count, table in tables.items():
+        seconds = table.span / fastest
+        rows.append([
+            str(count),
+            *(_hours(table.span / speed.rate / 3600) for speed in speeds),
+            f"{work(units) / count / table.span:.0%}",
+            f"{60 * computing / seconds:.2g}",
+            _bytes(disk(units) / seconds),
+        ])  # fmt: skip
+    return _aligned(rows)
+
+
+def work(units: Iterable[runs.Unit]) -> float:
+    """Floating-point operations of units."""
+    return sum(map(_work, units))
+
+
+def disk(units: Iterable[runs.Unit]) -> float:
+    """Bytes that units leave in the store."""
+    return sum(methods.size(unit) for unit in units if is_method(unit))
+
+
+def timetable(units: Sequence[runs.Unit], gpus: int) -> Timetable:
+    """The units in the engine's order on GPUs that they share, each at its share of a GPU's speed.
+
+    A unit starts when what it needs is done and the GPU with the most room has its share free; those behind it wait.
+    """
+    order = {unit: place for place, unit in enumerate(units)}
+    needs, users = _graph(units)
+    cards = [_Card() for _ in range(gpus)]
+    ready = [place for unit, place in order.items() if not needs[unit]]
+    running: list[tuple[float, int, int]] = []  # end, place, card
+    now, most, memory = 0.0, 0, 0.0
+    while ready or running:
+        card = max(range(gpus), key=lambda number: cards[number].room)
+        if ready and cards[card].room >= _percent(units[ready[0]]):
+            place = heapq.heappop(ready)
+            cards[card].take(units[place])
+            most, memory = max(most, cards[card].units), max(memory, cards[card].memory)
+            heapq.heappush(running, (now + _alone(units[place]), place, card))
+            continue
+        now, place, card = heapq.heappop(running)
+        cards[card].take(units[place], -1)
+        for user in users[units[place]]:
+            needs[user].discard(units[place])
+            if not needs[user]:
+                heapq.heappush(ready, order[user])
+    return Timetable(now, most, memory)
+
+
+def longest_chain(units: Sequence[runs.Unit]) -> tuple[float, int, float]:
+    """The longest run of units each of which needs the one before, and the longest unit.
+
+    In floating-point operations of one GPU, with the number of units of the chain that compute. `units` come
+    dependencies first.
+    """
+    needs, _ = _graph(units)
+    chains: dict[runs.Unit, tuple[float, int]] = {}
+    for unit in units:
+        length, links = max((chains[one] for one in needs[unit]), default=(0.0, 0))
+        alone = _alone(unit)
+        chains[unit] = length + alone, links + (alone > 0)
+    return *max(chains.values(), default=(0.0, 0)), max(map(_alone, units), default=0.0)
+
+
+@dataclass
+class _Card:
+    """A GPU of a timetable: percent of it that are free, units on it, bytes they hold."""
+
+    room: int = 100
+    units: int = 0
+    memory: float = 0.0
+
+    def take(self, unit: runs.Unit, times: int = 1) -> None:
+        """Put a unit on it, or take it off again (-1). One without work is over at once and does not count."""
+        self.room -= times * _percent(unit)
+        if _work(unit):
+            self.units += times
+            self.memory += times * (methods.memory(unit) if is_method(unit) else 0)
+
+
+def _graph(
+    units: Sequence[runs.Unit],
+) -> tuple[dict[runs.Unit, set[runs.Unit]], dict[runs.Unit, list[runs.Unit]]]:
+    """What each unit needs of the others, and who needs it."""
+    known = set(units)
+    needs = {unit: known.intersection(unit.dependencies) for unit in units}
+    users: dict[runs.Unit, list[runs.Unit]] = defaultdict(list)
+    for unit, needed in needs.items():
+        for one in needed:
+            users[one].append(unit)
+    return needs, users
+
+
+def _percent(unit: runs.Unit) -> int:
+    """Of a GPU, as the Ray engine asks for it."""
+    return min(100, max(1, round(100 * cluster.gpu_share(unit))))
+
+
+def _alone(unit: runs.Unit) -> float:
+    """What a whole GPU would compute while the unit runs on its share."""
+    return 100 * _work(unit) / _percent(unit)
+
+
+def forecast(units: Any, store: runs.Store) -> str:
+    """One line about a run: how many units it needs, how many are kept, and about how long the rest takes here.
+
+    units: what `run.collect` will be given. The time is by the speed of this device's stored units of comparable size,
+    or by an assumed speed, which is then said; that units wait for each other is not in it.
+    """
+    needed = runs.closure(leaf for leaf in leaves(units) if isinstance(leaf, runs.Unit))
+    kept = _stored(needed, store)
+    left = [unit for unit in needed if unit not in kept]
+    counted = f"{len(needed)} units, {len(kept)} of them kept"
+    if not left:
+        return counted
+    try:
+        speed = speed_here(left, store)
+        work = sum(map(_work, left))
+    except (OSError, ValueError):  # an encoder that is not there: for the run to say
+        return f"{counted}; how long the rest takes cannot be told"
+    at_once = min(runs.default_workers(), len(left))
+    time = _duration(work / speed.rate / at_once)
+    return f"{counted}; the rest takes about {time} on {speed.device} x {at_once} ({speed.known})"
+
+
+def speed_here(planned: Iterable[runs.Unit], store: runs.Store) -> Throughput:
+    """This device's speed; a GPU of no known speed is taken for the assumed one whose name its own holds, else a T4."""
+    here = engine.device()
+    known = {speed.device: speed for speed in throughputs(planned, store)}
+    if here in known:
+        return known[here]
+    like = next((name for name in ASSUMED if name.split()[0] in here), "T4 (16 GB)")
+    return Throughput(here, ASSUMED[like], f"as a {like}, assumed, not measured")
 
 
 def units(notebook: Path, values: Mapping[str, Any]) -> list[runs.Unit]:
@@ -86,7 +279,7 @@ def _run_cell(source: str, where: str, namespace: dict[str, Any]) -> None:
 def missing(units: Iterable[runs.Unit]) -> list[str]:
     """What the units need and is not there: data directories, their splits, encoders. Asks no hub."""
     problems: dict[str, None] = {}
-    for value in (value for unit in runs.closure(units) for value in unit.arguments.values()):
+    for value in (value for unit in runs.closure(units) for value in leaves(unit.arguments)):
         try:
             if isinstance(value, data.Split) and value.source not in ("micro", "hub"):
                 sources.split_files(value.source, value.path)
@@ -116,7 +309,8 @@ def throughputs(planned: Iterable[runs.Unit], store: runs.Store) -> list[Through
     return list(speeds.values())
 
 
-def _is_method(unit: runs.Unit) -> bool:
+def is_method(unit: runs.Unit) -> bool:
+    """Whether `methods` knows what the unit costs."""
     return unit.name.startswith(f"{methods.__name__}.")
 
 
@@ -124,7 +318,7 @@ def _work(unit: runs.Unit) -> float:
     """Floating-point operations of a unit, as it says itself or as `methods` estimates."""
     if unit.work is not None:
         return unit.work
-    return methods.work(unit) if _is_method(unit) else 0.0
+    return methods.work(unit) if is_method(unit) else 0.0
 
 
 def _recorded_work(meta: Mapping[str, Any]) -> float:
@@ -163,6 +357,17 @@ def _stored(units: Iterable[runs.Unit], store: runs.Store) -> set[runs.Unit]:
 
 def _hours(hours: float) -> str:
     return f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
+
+
+def _on_each(operations: float, speeds: Iterable[Throughput]) -> str:
+    return ", ".join(f"{_hours(operations / speed.rate / 3600)} h on {speed.device}" for speed in speeds)
+
+
+def _duration(seconds: float) -> str:
+    """Two digits: seconds below two minutes, minutes below two hours, else hours."""
+    if seconds < 7200:
+        return f"{seconds:.2g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+    return f"{_hours(seconds / 3600)} h"
 
 
 def _bytes(size: float) -> str:

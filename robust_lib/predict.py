@@ -47,9 +47,9 @@ def cls_states(
 ) -> Tensor:
     """[CLS] states (examples, layers, width) after these layers (from 0), in half precision."""
     rows = torch.empty(len(encoded), len(layers), model.config.hidden_size, dtype=torch.float16)
-    with models.cls_states(model) as states:
-        for index, _ in _passes(model, encoded, batch_size, precision, Accelerator().device):
-            rows[index] = torch.stack([states[layer] for layer in layers], dim=1).half().cpu()
+    with models.cls_states(model):
+        for index, out in _passes(model, encoded, batch_size, precision, Accelerator().device):
+            rows[index] = out.cls_states[:, list(layers)].half().cpu()
     return rows
 
 
@@ -60,13 +60,24 @@ def _passes(
     precision: train.Precision,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Any]]:
-    """The rows of each batch and the model's output for them; the model is left where and as it was."""
+    """The rows of each batch and the model's output for them; the model is left where and as it was.
+
+    Where memory runs out, batches are halved from there on.
+    """
     home, mode = next(model.parameters()).device, model.training
     nn.Module.to(model, device).train(False)
     with torch.inference_mode(), train.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
-            inputs = {name: batch[name].to(device) for name in train.INPUTS if name in batch}
-            yield batch["index"], model(**inputs)
+            start = 0
+            while start < len(batch["index"]):
+                part = {name: tensor[start : start + batch_size] for name, tensor in batch.items()}
+                try:
+                    made = model(**{name: part[name].to(device) for name in train.INPUTS if name in part})
+                except (RuntimeError, MemoryError) as error:
+                    batch_size = train.halved(len(part["index"]), error, device)
+                    continue
+                start += len(part["index"])
+                yield part["index"], made
     nn.Module.to(model, home).train(mode)
 
 

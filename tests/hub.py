@@ -31,6 +31,7 @@ class Hub:
     delay: float = 0.0  # seconds before each answer
     cuts: int = 0  # so many of the next files stop half-way
     honest: bool = True  # whether a file that stops half-way was announced with its full length
+    flips: int = 0  # so many of the next files have one bit changed on the way
     gated: bool = False
     url: str = ""
     requests: Counter[str] = field(default_factory=Counter)
@@ -90,7 +91,11 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(files[route["file"]], commit)
 
     def _file(self, content: bytes, commit: str) -> None:
-        headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": commit}
+        if self.command == "GET" and self.hub.flips > 0:
+            self.hub.flips -= 1
+            middle = len(content) // 2
+            content = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
         cut = self.command == "GET" and self.hub.cuts > 0
         self.hub.cuts -= cut
         half = content[: len(content) // 2]

@@ -1,6 +1,7 @@
 """`python runs_script.py FOLDER CASE`: a process for the fault tests, which collects units of `runs_work`."""
 
 import json
+import os
 import resource
 import sys
 
@@ -24,6 +25,12 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
         return [*small, runs.unit(work.frame, folder=folder, rows=int(rest), after=small)]
     if kind == "parts":
         return [runs.unit(work.counts_on, folder=folder, upto=40, seconds=float(rest))]
+    if kind == "grid":  # units of all kinds that depend on one another, about a second of them for each ten
+        numbers = [number(value, seconds=0.05) for value in range(int(rest))]
+        frames = [runs.unit(work.frame, folder=folder, rows=50 * (seed + 1), seed=seed) for seed in range(int(rest))]
+        lengths = [runs.unit(work.length, folder=folder, table=table) for table in frames[:1]]
+        counted = runs.unit(work.counts_on, folder=folder, upto=int(rest), seconds=0.05)
+        return [*numbers, *frames, *lengths, counted, runs.unit(work.total, folder=folder, parts=numbers)]
     raise SystemExit(f"no case {case}")
 
 
@@ -31,7 +38,7 @@ def main() -> None:
     folder, case, *limit = sys.argv[1:]
     if limit:
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit[0]), int(limit[0])))
-    run = runs.start("test", {"scale": "micro"})
+    run = runs.start("test", {"scale": "micro", "engine": os.environ.get("ENGINE", "processes")})
     results = run.collect(cases(folder, case))
     print(json.dumps([result if not hasattr(result, "columns") else len(result) for result in results]))
 

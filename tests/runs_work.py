@@ -39,6 +39,33 @@ def number(*, folder: str, value: float, seconds: float = 0.0) -> float:
     return value
 
 
+def node(*, value: int, seconds: float = 0.0) -> str:
+    """The Ray node that ran it."""
+    import ray
+
+    time.sleep(seconds)
+    return ray.get_runtime_context().get_node_id()
+
+
+def needs(*, folder: str, path: str, name: str) -> str:
+    """Fails where a folder is not there."""
+    note(folder, name)
+    if not Path(path).is_dir():
+        raise FileNotFoundError(f"source: no data directory {path}")
+    return name
+
+
+def encodes(*, encoder: object, other: object) -> None:
+    """A unit with two encoders."""
+
+
+def shares(*, value: int, seconds: float) -> list[float | str]:
+    """When it began and ended, and the GPUs it was given."""
+    began = time.time()
+    time.sleep(seconds)
+    return [began, time.time(), os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+
+
 def total(*, folder: str, parts: list[float], name: str = "total") -> float:
     note(folder, name)
     return sum(parts)

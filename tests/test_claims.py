@@ -143,7 +143,7 @@ def compressed() -> Iterator[tuple[str, str, float, float, float]]:
     for row, other in plain.items():
         for column in (ACCURACY, LABEL, PROBABILITY):
             yield "5-a", f"{row}, {column}", above(row, other, column), 0, never
-    for row, other in plain.items() | {("Pure KD", "Truncate & Finetune")}:
+    for row, other in [*plain.items(), ("Pure KD", "Truncate & Finetune")]:
         yield "3.1-a", row, above(row, other, PROBABILITY), 0, never
     for row in ("DistilBERT", "TinyBERT", "BERT-PKD", "BERT-of-Theseus"):
         yield "4.1-a", row, above(row, "Pure KD", PROBABILITY), -never, 0

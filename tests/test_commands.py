@@ -39,6 +39,7 @@ STUDY_CELLS = """\
 scale = "micro"
 source = "micro"
 seeds = [0]
+engine = "processes"
 encoder = "micro-base"
 tasks = ["mnli"]
 train_paths = {}

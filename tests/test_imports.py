@@ -12,7 +12,7 @@ PACKAGE = ROOT / "robust_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TORCHLESS = ["metrics", "compare", "report", "published", "params"]
 ALONE = ["losses", "masks", "smoothing"]
-ABOVE = ["__main__", "commands", "plan"]  # the command line, which alone stands on the methods
+ABOVE = ["__main__", "commands", "doctor", "plan"]  # the command line, which alone stands on the methods
 
 
 def top(file: Path) -> str:

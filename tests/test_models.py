@@ -162,19 +162,17 @@ def test_cut_weights_are_named(directory):
     ],
     ids=["bert", "distilbert"],
 )
-def test_cls_states_are_those_of_the_last_pass_with_their_gradient(made):
+def test_the_output_has_the_cls_states_of_its_pass_with_their_gradient(made):
     model = made().eval()
     model(IDS, output_hidden_states=True)  # transformers leaves hooks of its own
     _, stack = models.layer_stack(model)
-    hooks = [len(layer._forward_hooks) for layer in stack]
-    with models.cls_states(model) as states:
-        assert states == []
+    hooks = [len(part._forward_hooks) for part in (model, *stack)]
+    with models.cls_states(model):
         for ids in (torch.tensor([[2, 11, 3], [2, 9, 3]]), IDS):
-            expected = model(ids, output_hidden_states=True).hidden_states[1:]
-            assert len(states) == 4
-            for state, hidden in zip(states, expected, strict=True):
-                assert torch.equal(state, hidden[:, 0])
-        states[1].sum().backward()
+            out = model(ids, output_hidden_states=True)
+            assert torch.equal(out.cls_states, torch.stack([h[:, 0] for h in out.hidden_states[1:]], dim=1))
+        out.cls_states[:, 1].sum().backward()
     assert all(parameter.grad is not None for parameter in stack[:2].parameters())
-    assert all(parameter.grad is None for parameter in stack[2:].parameters())
-    assert [len(layer._forward_hooks) for layer in stack] == hooks
+    assert not any(parameter.grad.any() for parameter in stack[2:].parameters())
+    assert [len(part._forward_hooks) for part in (model, *stack)] == hooks
+    assert "cls_states" not in model(IDS)

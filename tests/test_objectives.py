@@ -21,15 +21,13 @@ def batch(*rows):
     """A batch of the training examples in these rows, and a student's logits on it."""
     index = torch.tensor(rows)
     logits = torch.randn(len(rows), 3, generator=torch.Generator().manual_seed(1))
-    return logits, {"labels": index % 3, "index": index}
+    return logits, {"labels": index % 3, "index": index, "cls_states": STATES[index]}
 
 
 TEACHER = predictions()
 VARIANCES = pd.DataFrame({"id": IDS, "variance": [0.0, 0.1, 0.2, 0.3, 0.4]})
 BIAS = predictions(seed=2)
-STATES = list(
-    torch.randn(4, 5, 8, generator=torch.Generator().manual_seed(3))
-)  # of four layers, all five examples
+STATES = torch.randn(5, 4, 8, generator=torch.Generator().manual_seed(3))  # of all five examples, four layers
 TEACHER_STATES = torch.randn(5, 3, 8, generator=torch.Generator().manual_seed(4))
 GIVEN = {
     objectives.vanilla: {},
@@ -37,7 +35,7 @@ GIVEN = {
     objectives.smooth: {"teacher": TEACHER, "degree": 0.9},
     objectives.rmc: {"teacher": TEACHER, "variances": VARIANCES, "alpha": 0.5},
     objectives.kd: {"teacher": TEACHER},
-    objectives.pkd: {"teacher": TEACHER, "states": STATES, "teacher_states": TEACHER_STATES},
+    objectives.pkd: {"teacher": TEACHER, "teacher_states": TEACHER_STATES},
     objectives.focal: {"gamma": 2.0},
     objectives.jtt: {"first": TEACHER, "up_weight": 2.0},
     objectives.poe: {"bias": BIAS},
@@ -112,38 +110,38 @@ def test_kd_at_temperature_one_is_distil():
 
 def test_pkd_adds_the_distance_of_the_students_first_layers_to_the_teachers_rows():
     logits, rows = batch(4, 1)
-    states = [layer[[4, 1]] for layer in STATES]
     given = {"teacher": TEACHER, "temperature": 10.0, "alpha": 0.7, "reduction": "mean"}
     plain = value(objectives.kd, logits, rows, **given)
-    patience = losses.pkd(torch.stack(states[:3], dim=1), TEACHER_STATES[[4, 1]]).item()
-    given = {"teacher": TEACHER, "states": states, "teacher_states": TEACHER_STATES}
+    patience = losses.pkd(STATES[[4, 1], :3], TEACHER_STATES[[4, 1]]).item()
+    given = {"teacher": TEACHER, "teacher_states": TEACHER_STATES}
     assert value(objectives.pkd, logits, rows, **given) == pytest.approx(plain + 500 * patience, rel=1e-6)
     assert value(objectives.pkd, logits, rows, **given, beta=0.0) == pytest.approx(plain, rel=1e-6)
 
 
-def test_pkd_reads_the_states_of_the_pass_that_was_last():
-    live = []
-    objective = objectives.pkd(NAMES, IDS, teacher=TEACHER, states=live, teacher_states=TEACHER_STATES)
+def test_the_patience_of_pkd_pulls_the_first_layers_to_the_teacher():
+    objective = objectives.pkd(NAMES, IDS, teacher=TEACHER, teacher_states=TEACHER_STATES)
     logits, rows = batch(0, 1, 2, 3, 4)
-    live[:] = [layer.clone().requires_grad_() for layer in STATES]
-    first = objective(logits, rows)
+    states = STATES.clone().requires_grad_()
+    first = objective(logits, rows | {"cls_states": states})
     first.backward()
-    assert [layer.grad is not None for layer in live] == [True, True, True, False]
-    live[:] = [TEACHER_STATES[:, min(place, 2)] for place in range(4)]
+    assert [bool(states.grad[:, layer].any()) for layer in range(4)] == [True, True, True, False]
     plain = value(objectives.kd, logits, rows, teacher=TEACHER, alpha=0.7, reduction="mean")
-    assert objective(logits, rows).item() == pytest.approx(plain, rel=1e-6)
+    assert objective(logits, rows | {"cls_states": TEACHER_STATES}).item() == pytest.approx(plain, rel=1e-6)
     assert first.item() > plain + 1
 
 
 def test_pkd_and_kd_refuse_what_does_not_fit():
-    given = {"teacher": TEACHER, "states": STATES, "teacher_states": TEACHER_STATES[:4]}
+    given = {"teacher": TEACHER, "teacher_states": TEACHER_STATES[:4]}
     with pytest.raises(objectives.ObjectiveError, match=r"states are \(4, 3, 8\); .* with all 5 examples"):
         objectives.pkd(NAMES, IDS, **given)
-    loss = objectives.pkd(NAMES, IDS, **given | {"states": STATES[:2], "teacher_states": TEACHER_STATES})
+    loss = objectives.pkd(NAMES, IDS, **given | {"teacher_states": TEACHER_STATES})
+    logits, rows = batch(0, 1, 2, 3, 4)
     with pytest.raises(
         objectives.ObjectiveError, match=r"student's states are \(2, 8\), those of .* \(3, 8\)"
     ):
-        loss(*batch(0, 1, 2, 3, 4))
+        loss(logits, rows | {"cls_states": STATES[:, :2]})
+    with pytest.raises(objectives.ObjectiveError, match=r"train within models\.cls_states"):
+        loss(logits, {"labels": rows["labels"], "index": rows["index"]})
     with pytest.raises(ValueError, match=r"alpha is 1.2; it must lie in \[0, 1\]"):
         objectives.kd(NAMES, IDS, teacher=TEACHER, alpha=1.2)
 

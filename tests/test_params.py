@@ -14,6 +14,7 @@ from robust_lib import params
 
 STUDY = "01_robustness_study"
 GOOD: dict[str, Any] = {
+    "engine": "processes",
     "scale": "colab",
     "source": "hub",
     "seeds": [0, 1],
@@ -415,10 +416,10 @@ def test_yaml_is_read_as_written(tmp_path: Path) -> None:
         ("- seeds\n", "expected lines of `name: value`"),
         ("", "expected lines of `name: value`"),
         ("seeds", "expected lines of `name: value`"),
-        ("seeds: &a [*a]", "recursion"),
+        ("seeds: &a [*a]", "that aliases repeat"),
         ("? [1]\n: 2", "unhashable key"),
         ("seeds: 2020-13-45", "month must be in 1..12"),
-        ("seeds: !!python/object/apply:os.system ['true']", "could not determine a constructor"),
+        ("seeds: !!python/object/apply:os.system ['true']", "a tag, !, in line 1"),
         (b"seeds: \xff", "cannot be read"),
     ],
 )  # fmt: skip

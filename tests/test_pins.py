@@ -38,3 +38,18 @@ def test_make_installs_the_pinned_torch_before_anything_that_needs_one():
 
 def test_torch_is_never_pinned_for_those_who_bring_their_own():
     assert next(r for r in PROJECT["dependencies"] if r.startswith("torch")) == "torch>=2.11"
+
+
+def test_the_lock_has_every_pin_and_one_version_of_each_package():
+    text = (ROOT / "requirements.lock").read_text()
+    lines = [line.split()[0] for line in text.splitlines() if line and not line.startswith("#")]
+    locked = dict(line.lower().split("==") for line in lines)
+    pins = [pin for extra in PROJECT["optional-dependencies"].values() for pin in extra]
+    missing = [pin for pin in pins if locked.get(pin.lower().split("==")[0]) != pin.split("==")[1]]
+    assert not missing, "make lock"
+    assert len(locked) == len(lines)
+    assert not [name for name in locked if name.startswith(("nvidia-", "cuda-", "triton"))]
+
+
+def test_make_installs_what_is_locked():
+    assert "--constraint requirements.lock -e '.[" in (ROOT / "Makefile").read_text()

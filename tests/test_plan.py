@@ -103,6 +103,51 @@ def test_hours_come_from_what_was_measured_and_else_from_what_is_assumed(folder:
     assert "GPU" not in {speed.device for speed in plan.throughputs([left], store(folder))}
 
 
+def dug(depth: int, work: float, below: runs.Unit | None = None, gpus: float = 1.0) -> runs.Unit:
+    """A unit of so much work, told apart by `depth`, that may need another."""
+    return runs.unit(params.nearest, name=[depth, below], valid=["a"]).sized(work).placed(gpus)
+
+
+def test_a_chain_takes_its_length_however_many_gpus_there_are() -> None:
+    chain = [dug(0, 3e12)]
+    for depth in (1, 2):
+        chain.append(dug(depth, 3e12, chain[-1]))
+    others = [dug(10 + number, 1e12) for number in range(9)]
+    units = runs.closure([*chain, *others])
+    assert plan.longest_chain(units) == (9e12, 3, 3e12)
+    assert [plan.timetable(units, gpus).span for gpus in (1, 2, 10)] == [18e12, 9e12, 9e12]
+
+
+@pytest.mark.parametrize("gpus", [1, 2, 3])
+def test_a_timetable_is_within_the_bounds_of_list_scheduling(gpus: int) -> None:
+    units: list[runs.Unit] = []
+    for number in range(40):
+        below = units[number // 2] if number % 3 == 0 and units else None
+        units.append(dug(number, (number * 7 % 11 + 1) * 1e12, below))
+    units = runs.closure(units)
+    span, (chain, _, longest) = plan.timetable(units, gpus).span, plan.longest_chain(units)
+    assert max(plan.work(units) / gpus, chain) <= span <= plan.work(units) / gpus + chain  # Graham 1966
+    assert longest == 11e12
+
+
+def test_units_that_share_a_gpu_share_its_speed_and_its_memory() -> None:
+    halves = [dug(number, 1e12, gpus=0.5) for number in range(4)]
+    table = plan.timetable(halves, 1)
+    assert (table.span, table.units) == (4e12, 2)
+    assert plan.timetable(halves, 4).span == 2e12
+
+
+def test_the_request_names_hours_memory_disk_and_what_more_gpus_wait_for(folder: Path) -> None:
+    units = runs.closure(plan.units(written(folder), {"size": 300_000}))
+    text = plan.report({"01": units}, store(folder), [1, 2, 8])
+    rows = {line.split()[0]: line.split() for line in text.splitlines() if line[:2] in ("1 ", "2 ", "8 ")}
+    assert rows["1"][1:3] == rows["2"][1:3] == rows["8"][1:3], "the two share one GPU at no loss"
+    assert [rows[count][3] for count in "128"] == ["56%", "28%", "7%"]
+    assert f"about {methods.memory(units[0]) / 1e9:.3g} GB for the largest unit" in text
+    assert "more than 1 GPU gains nothing" in text
+    assert plan.request([dug(0, 0.0)], plan.throughputs([], store(folder)), [1]) == []
+
+
 def test_a_stored_methods_work_is_estimated_from_its_record(folder: Path) -> None:
     (unit, _) = plan.units(written(folder), {})
     micro = runs.unit(

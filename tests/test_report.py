@@ -695,7 +695,9 @@ def test_saving_leaves_files_a_manifest_and_the_score(
 ) -> None:
     directory = tmp_path / "micro" / "01_robustness_study"
     files = report.save(directory, {"table_1": table, "id_ood": report.id_ood_figure(points)}, about=ABOUT)
-    assert [file.name for file in files] == ["table_1.csv", "table_1.md", "id_ood.png", "id_ood.svg"]
+    assert [file.name for file in files] == [
+        "table_1.csv", "table_1.md", "table_1.tex", "id_ood.png", "id_ood.svg",
+    ]  # fmt: skip
     manifest = json.loads((directory / "manifest.json").read_text())
     assert manifest["files"] == {
         file.name: {"sha256": hashlib.sha256(file.read_bytes()).hexdigest(), "bytes": file.stat().st_size}
@@ -724,10 +726,10 @@ def test_a_run_adds_to_its_manifest_and_another_starts_anew(tmp_path: Path) -> N
     report.save(tmp_path / "a", {"one": frame}, about=ABOUT)
     report.save(tmp_path / "a", {"two": frame}, about=ABOUT)
     listed = json.loads((tmp_path / "a" / "manifest.json").read_text())["files"]
-    assert sorted(listed) == ["one.csv", "one.md", "two.csv", "two.md"]
+    assert sorted(listed) == [f"{name}.{kind}" for name in ("one", "two") for kind in ("csv", "md", "tex")]
     report.save(tmp_path / "a", {"two": frame}, about=ABOUT | {"device": "cuda"})
     listed = json.loads((tmp_path / "a" / "manifest.json").read_text())["files"]
-    assert sorted(listed) == ["two.csv", "two.md"]
+    assert sorted(listed) == ["two.csv", "two.md", "two.tex"]
     assert not (tmp_path / "scorecard.json").exists()
 
 

@@ -1,14 +1,17 @@
 import copy
+import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import transformers
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from robust_lib import data, losses, masks, predict, train
+from robust_lib import data, losses, masks, models, objectives, predict, quantize, replace, train
 
 LABELS = ("entailment", "neutral", "contradiction")
+STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 SMALL = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
@@ -224,9 +227,8 @@ def still():
     torch.manual_seed(0)
     names = dict(enumerate(LABELS))
     config = transformers.BertConfig(
-        **SMALL, id2label=names, label2id={label: i for i, label in names.items()},
-        hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0,
-    )  # fmt: skip
+        **SMALL, **STILL, id2label=names, label2id={label: i for i, label in names.items()}
+    )
     return transformers.BertForSequenceClassification(config)
 
 
@@ -288,3 +290,175 @@ def test_the_gradients_of_each_mask_are_clipped_by_themselves(still, encoded):
 def test_several_seeds_need_as_many_masks(model, encoded):
     with pytest.raises(ValueError, match=r"2 seeds train as many masks together; masks\.score"):
         train.fit(model, encoded, ce, epochs=1, seed=[0, 1], **SETTINGS)
+
+
+# Where memory runs out
+
+
+class Memory:
+    """Gives a model memory for `most` examples at a time, in its second layer, backward there, or its embeddings."""
+
+    def __init__(self, model, most, *, place="layer", error=MemoryError):
+        self.most, self.error, self.fitted = most, error, set()
+        embeddings = model.get_input_embeddings()
+        layer = embeddings if place == "embeddings" else models.layer_stack(model)[1][1]
+
+        def hook(_, inputs, made):
+            if place == "backward":
+                made.register_hook(self.ask)
+            else:
+                self.ask(made)
+
+        layer.register_forward_hook(hook)
+
+    def ask(self, states):
+        if len(states) > self.most:
+            raise self.error("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        self.fitted.add(len(states))
+
+
+def predicted(seed):
+    frame = pd.DataFrame(
+        np.random.default_rng(seed).normal(size=(60, 3)), columns=[f"logit_{label}" for label in LABELS]
+    )
+    return frame.assign(id=range(60), gold=LABELS[0])
+
+
+OBJECTIVES = {
+    objectives.vanilla: {},
+    objectives.kd: {"teacher": predicted(0), "alpha": 0.5},
+    objectives.focal: {"gamma": 2.0},
+    objectives.poe: {"bias": predicted(1)},
+    objectives.reweight: {"bias": predicted(1)},
+    objectives.jtt: {"first": predicted(2), "up_weight": 2.0},
+    objectives.confidence_regularised: {"bias": predicted(1), "teacher": predicted(0)},
+    objectives.pkd: {"teacher": predicted(0), "teacher_states": torch.ones(60, 1, 32)},
+}
+
+
+def gradients(model, encoded, loss, **given):
+    """Those of every step, unclipped, at a rate at which no weight moves; and the losses."""
+    steps = []
+
+    def note(optimizer, *_):
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        steps.append(torch.cat([(p * 0 if p.grad is None else p.grad).flatten() for p in parameters]))
+
+    hook = register_optimizer_step_pre_hook(note)
+    try:
+        with models.cls_states(model):
+            history = train.fit(
+                model, encoded, loss, epochs=1, clip=1e9, **SETTINGS | {"learning_rate": 1e-30} | given
+            )
+    finally:
+        hook.remove()
+    return torch.stack(steps), history
+
+
+def compare(model, encoded, loss, most, **given):
+    """Batches in parts have the gradients and the losses of whole ones; the sizes of the parts."""
+    scarce = copy.deepcopy(model)
+    memory = Memory(scarce, most)
+    whole, history = gradients(model, encoded, loss, **given)
+    with pytest.warns(train.SmallerBatches):
+        parts, seen = gradients(scarce, encoded, loss, **given)
+    assert whole.abs().max() > 1e-3
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)
+    assert seen == pytest.approx(history, abs=1e-6)
+    return memory.fitted
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda objective: objective.__name__)
+def test_the_gradient_in_parts_is_that_of_the_whole_batch(still, encoded, objective):
+    """Of losses too that weigh an example by its batch, which no mean over parts gives."""
+    loss = objective(LABELS, pd.RangeIndex(60), **OBJECTIVES[objective])
+    assert compare(still, encoded, loss, most=3) == {2}
+
+
+def test_the_gradient_of_spans_in_parts(encoded):
+    torch.manual_seed(0)
+    model = transformers.BertForTokenClassification(transformers.BertConfig(**SMALL, **STILL, num_labels=2))
+    ends = np.stack([np.zeros(60, np.int64), encoded.lengths - 1], axis=1)
+    windows = dataclasses.replace(encoded, gold=ends, labels=())
+    assert compare(model, windows, objectives.spans((), None), most=5) == {4}
+
+
+def test_the_gradients_of_masks_trained_together_in_parts(still, encoded):
+    masks.score(still, [0.5, 0.8], init="soft")
+    assert compare(still, encoded, ce, most=4, seed=[1, 2]) == {4}  # two of each mask
+
+
+def test_layers_that_are_drawn_are_drawn_once_for_all_parts(encoded):
+    torch.manual_seed(0)
+    config = transformers.BertConfig(**SMALL | {"num_hidden_layers": 4}, **STILL, num_labels=3)
+    model = transformers.BertForSequenceClassification(config)
+    model.config.id2label = dict(enumerate(LABELS))
+    replace.theseus(model, 2, generator=torch.Generator().manual_seed(2))
+    replace.assign(model, 0.5)
+    assert compare(model, encoded, ce, most=7) == {4}
+
+
+def test_moving_ranges_follow_the_first_part_once(still, encoded):
+    quantize.simulate(still, decay=0.5)
+    quantize.calibrate(still, data.batches(encoded, 60))
+    one = copy.deepcopy(still).train()
+    Memory(still, 4)
+    with pytest.warns(train.SmallerBatches):
+        train.fit(still, encoded, ce, epochs=1, until=1 / 8, seed=1, **SETTINGS)
+    first = next(data.batches(encoded, 8, generator=torch.Generator().manual_seed(1)))
+    one(**{name: first[name][:4] for name in ("input_ids", "attention_mask")})
+    ranges = {name: value for name, value in still.state_dict().items() if name.endswith("threshold")}
+    assert len(ranges) > 10
+    assert all(torch.equal(value, one.state_dict()[name]) for name, value in ranges.items())
+
+
+@pytest.mark.parametrize("place", ["layer", "backward"])
+def test_a_step_is_begun_again_from_its_start(model, encoded, place):
+    """With dropout: wherever memory runs out, no draws are missing afterwards."""
+    other = copy.deepcopy(model)
+    Memory(model, 4, place=place, error=torch.OutOfMemoryError)
+    Memory(other, 4, place="embeddings")
+    history = []
+    for one in (model, other):
+        with pytest.warns(train.SmallerBatches, match="batches of 8 were computed as 2 x 4") as remarks:
+            history.append(train.fit(one, encoded, ce, epochs=1, **SETTINGS))
+        assert len(remarks) == 1
+    assert history[0] == history[1]
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_memory_that_runs_out_later_changes_no_step_before(model, encoded):
+    whole = train.fit(copy.deepcopy(model), encoded, ce, epochs=1, **SETTINGS)
+    memory = Memory(model, 8)
+
+    def shrink(step, total):
+        if step == 3:
+            memory.most, memory.fitted = 2, set()
+
+    with pytest.warns(train.SmallerBatches, match="batches of 8 were computed as 4 x 2"):
+        parts = train.fit(model, encoded, ce, epochs=1, before_step=shrink, **SETTINGS)
+    assert parts[:3] == whole[:3]
+    assert parts[3:] != whole[3:]
+    assert memory.fitted == {2}
+
+
+def test_an_example_that_never_fits_is_named_and_other_errors_pass(model, encoded):
+    def broken(logits, batch):
+        raise RuntimeError("sizes do not match")
+
+    with pytest.raises(RuntimeError, match="sizes do not match"):
+        train.fit(model, encoded, broken, epochs=1, **SETTINGS)
+    Memory(model, 0)
+    message = "out of memory on cpu with a single example at a time; lower max_length"
+    with pytest.raises(MemoryError, match=message):
+        train.fit(model, encoded, ce, epochs=1, **SETTINGS)
+    with pytest.raises(MemoryError, match=message):
+        predict.logits(model, encoded)
+
+
+def test_predictions_in_parts_are_those_of_whole_batches(model, encoded):
+    whole, states = predict.logits(model, encoded), predict.cls_states(model, encoded, [0, 1])
+    memory = Memory(model, 3, error=torch.OutOfMemoryError)
+    torch.testing.assert_close(predict.logits(model, encoded, batch_size=20), whole, rtol=0, atol=1e-6)
+    assert memory.fitted == {3, 2}  # 20, 10, 5, 3
+    torch.testing.assert_close(predict.cls_states(model, encoded, [0, 1]), states, rtol=0, atol=2e-3)

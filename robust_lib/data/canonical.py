@@ -1,5 +1,7 @@
 """The canonical form: usual column names, string labels, no blank text. All else is a DataError."""
 
+import operator
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ def canonical(
     """
     frame = _named(raw, dataset, where)
     if frame.empty:
-        raise DataError(f"{where}: the split is empty: it has columns but no rows")
+        raise DataError(f"{where}: the split is empty: it has columns but no rows: fetch it again")
     for column in dataset.text:
         frame[column] = _text(frame[column], where)
     if dataset.labels:
@@ -28,7 +30,8 @@ def canonical(
             frame[column] = check(frame[column], where)
     if "answers" in frame:
         frame["answers"] = pd.Series(_answers(frame, where), index=frame.index, dtype=object)
-        _unique(frame["id"], where)
+        frame["id"] = _unique(_strings(frame["id"], where), where)
+        frame["title"] = _strings(frame["title"], where)
     return frame.reset_index(drop=True)
 
 
@@ -53,15 +56,19 @@ def _named(raw: pd.DataFrame, dataset: Dataset, where: str) -> pd.DataFrame:
 
 def _text(values: pd.Series, where: str) -> pd.Series:
     """`values` as strings, none of them missing or blank."""
-    _refuse(values, values.isna(), where, "missing text", "remove these rows or restore their text")
-    if pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty"):
-        wrong = ~values.map(lambda value: isinstance(value, str)).astype(bool)
-        _refuse(values, wrong, where, "value that is not text", "store this column as strings")
-    values = values.astype("str")
+    values = _strings(values, where)
     _refuse(values, values.str.strip() == "", where, "blank text", "remove these rows or restore their text")
     literal = values.str.fullmatch(r"""b'.*'|b".*\"""")  # as PAWS-QQP's own script writes under Python 3
     _refuse(values, literal, where, "text that is a bytes literal", "decode the text before writing it")
     return values
+
+
+def _strings(values: pd.Series, where: str) -> pd.Series:
+    _refuse(values, values.isna(), where, "missing text", "remove these rows or restore their text")
+    if pd.api.types.infer_dtype(values, skipna=False) not in ("string", "empty"):
+        wrong = ~values.map(lambda value: isinstance(value, str)).astype(bool)
+        _refuse(values, wrong, where, "value that is not text", "store this column as strings")
+    return values.astype("str")
 
 
 def _labels(values: pd.Series, dataset: Dataset, where: str, class_names: Sequence[str] | None) -> pd.Series:
@@ -78,7 +85,7 @@ def _decoded(values: pd.Series, where: str, class_names: Sequence[str] | None) -
     """Integer labels as the names that came with them."""
     if not pd.api.types.is_integer_dtype(values) or pd.api.types.is_bool_dtype(values):
         raise DataError(
-            f"{where}, column 'label': the labels are of type {values.dtype}, as in {values.iloc[0]!r}: "
+            f"{where}, column 'label': the labels are of type {values.dtype}, as in {_shown(values.iloc[0])}: "
             "store them as strings"
         )
     if class_names is None:
@@ -133,10 +140,13 @@ def _answers(frame: pd.DataFrame, where: str) -> list[dict[str, list[Any]]]:
     spans = []
     for row, (answers, context) in enumerate(zip(frame["answers"], frame["context"], strict=True)):
         try:
-            texts, starts = list(answers["text"]), [int(start) for start in answers["answer_start"]]
+            texts = list(answers["text"])
+            starts = [operator.index(start) for start in answers["answer_start"]]
+            if isinstance(answers["text"], str) or not all(isinstance(text, str) for text in texts):
+                raise TypeError
         except (TypeError, KeyError, ValueError):
             raise DataError(
-                f"{where}, column 'answers', row {row}: {answers!r} is not of the form "
+                f"{where}, column 'answers', row {row}: {_shown(answers)} is not of the form "
                 "{'text': [...], 'answer_start': [...]}"
             ) from None
         if len(texts) != len(starts):
@@ -147,17 +157,16 @@ def _answers(frame: pd.DataFrame, where: str) -> list[dict[str, list[Any]]]:
         for text, start in zip(texts, starts, strict=True):
             if not text or start < 0 or context[start : start + len(text)] != text:
                 raise DataError(
-                    f"{where}, column 'answers', row {row}: {text!r} does not stand at character {start} of "
+                    f"{where}, column 'answers', row {row}: {_shown(text)} does not stand at character {start} of "
                     "the context: recompute the starts (they count characters, not bytes)"
                 )
         spans.append({"text": texts, "answer_start": starts})
     return spans
 
 
-def _unique(ids: pd.Series, where: str) -> None:
-    _refuse(
-        ids, ids.isna() | ids.duplicated(), where, "missing or repeated id", "give every question its own"
-    )
+def _unique(ids: pd.Series, where: str) -> pd.Series:
+    _refuse(ids, ids.duplicated(), where, "repeated id", "give every question its own")
+    return ids
 
 
 def _refuse(values: pd.Series, bad: pd.Series, where: str, what: str, remedy: str) -> None:
@@ -166,16 +175,25 @@ def _refuse(values: pd.Series, bad: pd.Series, where: str, what: str, remedy: st
         first = int(bad.to_numpy().argmax())
         raise DataError(
             f"{where}, column {values.name!r}: {int(bad.sum())} x {what}, first in row {first} "
-            f"({values.iloc[first]!r}): {remedy}"
+            f"({_shown(values.iloc[first])}): {remedy}"
         )
 
 
 def _counted(values: pd.Series, most: int = 5) -> str:
     counts: Mapping[Any, int] = values.value_counts().to_dict()
-    shown = [f"{value!r} ({count})" for value, count in list(counts.items())[:most]]
+    shown = [f"{_shown(value)} ({count})" for value, count in list(counts.items())[:most]]
     more = [f"and {len(counts) - most} more"] if len(counts) > most else []
     return ", ".join(shown + more)
 
 
-def _quoted(names: Iterable[object]) -> str:
-    return ", ".join(repr(str(name)) for name in names)
+def _quoted(names: Iterable[object], most: int = 20) -> str:
+    shown = [_shown(str(name)) for name in names]
+    more = [f"and {len(shown) - most} more"] if len(shown) > most else []
+    return ", ".join(shown[:most] + more)
+
+
+def _shown(value: object) -> str:
+    """The value as it is written, long ones cut: a cell may hold a whole article."""
+    shortened = reprlib.Repr()
+    shortened.maxstring = shortened.maxother = 80
+    return shortened.repr(value)

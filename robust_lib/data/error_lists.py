@@ -49,7 +49,7 @@ def _listed(file: Path, questions: set[str]) -> list[str]:
         listed = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DataError(f"{file}: no such error list: {remedy}") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{file}: not a readable JSON file ({error}): {remedy}") from None
     if not isinstance(listed, list) or not listed or not all(isinstance(one, str) for one in listed):
         raise DataError(f"{file}: an error list is a JSON list of question ids, as strings: {remedy}")

@@ -102,7 +102,7 @@ def _manifest(root: Path) -> dict[str, dict[str, Any]]:
     try:
         entries: dict[str, dict[str, Any]] = json.loads(file.read_text())
         _ = [(entry["rows"], entry["sha256"], entry["commit"]) for entry in entries.values()]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(f"{file}: not a manifest ({error}): delete it and export again") from error
     return entries
 

@@ -25,9 +25,21 @@ _BUSY = (429, 500, 502, 503, 504)
 def frame(path: str) -> pd.DataFrame:
     """The whole split in canonical form."""
     where = place(path)
-    raw, class_names = sources.read(fetched(path))
+    raw, class_names = sources.read(_intact(fetched(path)))
     described = f"{where.file} of the hub's {where.repository}"
     return canonical(_without_blanks(raw, where), dataset(path), described, class_names)
+
+
+def _intact(file: Path) -> Path:
+    """The file, unless it is not what the hub announced. Large files are kept under their SHA-256, unchecked."""
+    blob = file.resolve()
+    stat = blob.stat()
+    if (
+        re.fullmatch("[0-9a-f]{64}", blob.name)
+        and sources.sha256(blob, stat.st_mtime_ns, stat.st_size) != blob.name
+    ):
+        raise DataError(f"{blob}: damaged on its way from the hub (another SHA-256): delete it and try again")
+    return file
 
 
 def fingerprint(path: str) -> str:

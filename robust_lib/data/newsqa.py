@@ -7,6 +7,7 @@ and CNN's stories. The other is that of the MRQA 2019 shared task: cut to 800 to
 import gzip
 import json
 import warnings
+import zlib
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -25,6 +26,8 @@ PARTS = {
 }  # as both forms name them
 COLUMNS = ("id", "title", "context", "question", "answers")
 
+# What damaged bytes and JSON of another form, or nested too deep, end in.
+_UNREADABLE = OSError, EOFError, zlib.error, ValueError, KeyError, TypeError, AttributeError, RecursionError
 Row = tuple[str, str, str, str, dict[str, list[Any]]]
 
 
@@ -43,7 +46,7 @@ def read(file: Path, path: str, mtime_ns: int, size: int) -> pd.DataFrame:
         return pd.DataFrame(list(rows(file, PARTS[path])), columns=list(COLUMNS))
     except DataError:
         raise
-    except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         reason = f"{type(error).__name__}: {error}".split("\n")[0][:200]
         raise DataError(
             f"{file}: not of the form of NewsQA's {file.name} ({reason}): it is damaged, cut short or of another "

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,6 +17,8 @@ from robust_lib.data.canonical import canonical
 from robust_lib.data.places import MADE, remedy
 from robust_lib.data.tasks import DataError, dataset
 
+# What the readers raise on damaged bytes; the last four come from damaged metadata and JSON nested too deep.
+_UNREADABLE = pa.ArrowException, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError
 FORMS = (".parquet", ".jsonl", ".tsv")  # ours first; FEVER, HANS and PAWS-QQP are published in the others
 
 
@@ -60,21 +63,30 @@ def read(file: Path) -> tuple[pd.DataFrame, Sequence[str] | None]:
     try:
         if file.suffix == ".jsonl":
             lines = file.read_text(encoding="utf-8").split("\n")  # not at U+2028 within a text
-            return pd.DataFrame([json.loads(line) for line in lines if line]), None
+            return pd.DataFrame([_object(line, number) for number, line in enumerate(lines, 1) if line]), None
         if file.suffix == ".tsv":
-            return pd.read_csv(
-                file, sep="\t", dtype="str", keep_default_na=False, quoting=csv.QUOTE_NONE
-            ), None
+            # Without header: with one, pandas takes the first field of longer rows for an index, and shifts the others.
+            table = pd.read_csv(
+                file, sep="\t", header=None, dtype="str", keep_default_na=False, quoting=csv.QUOTE_NONE
+            )
+            return table[1:].set_axis(table.iloc[0].tolist(), axis=1).reset_index(drop=True), None
         with pq.ParquetFile(file) as parquet:
             table = parquet.read()
         table.validate(full=True)  # pandas would take text that is no Unicode
-        return table.to_pandas(), _class_names(table.schema)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        return table.to_pandas(ignore_metadata=True), _class_names(table.schema)
+    except _UNREADABLE as error:
         reason = str(error).strip().split("\n")[0][:200]
         raise DataError(
             f"{file}: not a readable {file.suffix[1:]} file ({reason}): it is damaged, cut short or of "
             "another format; delete it and fetch it again"
         ) from None
+
+
+def _object(line: str, number: int) -> dict[str, Any]:
+    row = json.loads(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"line {number} is no JSON object")
+    return row
 
 
 def _class_names(schema: pa.Schema) -> Sequence[str] | None:

@@ -7,7 +7,17 @@ unit; None starts from the pretrained encoder under a new head. `objective` is w
 
 from robust_lib.methods.attacking import attacked, bert_attacked, calibrated, masked_lm, transferred
 from robust_lib.methods.compression import cls_states, pkd, q8_ptq, q8_trained, theseus
-from robust_lib.methods.costs import footprint, head_millions, megabytes, millions, size, timed, weighed, work
+from robust_lib.methods.costs import (
+    footprint,
+    head_millions,
+    megabytes,
+    memory,
+    millions,
+    size,
+    timed,
+    weighed,
+    work,
+)
 from robust_lib.methods.measuring import measured, predicted, q8_ptq_predicted
 from robust_lib.methods.reading import answered, magnitude_pruned, reader
 from robust_lib.methods.representation import alignment, distances, shared_neighbours, vectors
@@ -60,6 +70,7 @@ __all__ = [
     "masked_lm",
     "measured",
     "megabytes",
+    "memory",
     "millions",
     "pkd",
     "predicted",

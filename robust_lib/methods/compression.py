@@ -57,9 +57,9 @@ def pkd(
     `objectives.pkd`.
     """
     student = training.started(encoder, split, start, seed)
-    with models.cls_states(student) as own:
-        known = {"states": own, "teacher_states": states["states"]}
-        training.fit(student, encoder, split, recipe, objectives.pkd, {**given, **known}, seed)
+    known = {**given, "teacher_states": states["states"]}
+    with models.cls_states(student):
+        training.fit(student, encoder, split, recipe, objectives.pkd, known, seed)
     return student
 
 

@@ -207,5 +207,23 @@ def size(unit: runs.Unit) -> int:
     return 30 * _rows(split) if split else 0
 
 
+def memory(unit: runs.Unit) -> float:
+    """Estimated bytes on the GPU while a unit runs, for the largest batch it may meet; 0 for one without an encoder.
+
+    A weight in fp32 takes 4 bytes, and trained 16: with gradient and AdamW's two moments. Each layer keeps for the
+    backward pass 68 bytes of every token and unit of width, 34 in 16 bits (Korthikanti et al. 2022, section 4, without
+    the attention matrices, which fused attention never holds).
+    """
+    encoder, recipe = unit.arguments.get("encoder"), unit.arguments.get("recipe")
+    if encoder is None:
+        return 0.0
+    layers, width = encoder.shape()
+    parameters = 1.3 * encoder.weights()
+    if recipe is None:
+        return float(4 * parameters)
+    kept = 34 if recipe.precision == "bf16" else 68
+    return float(16 * parameters + kept * recipe.batch_size * recipe.max_length * layers * width)
+
+
 def _rows(split: data.Split) -> int:
     return int(split.size or ROWS.get(split.path, ROWS_ELSEWHERE))

@@ -10,6 +10,7 @@
 """
 
 from robust_lib.report.checks import Checks
+from robust_lib.report.examples import Example, Examples, attack_diffs, flips, neighbour_changes
 from robust_lib.report.figures import (
     SERIES,
     Line,
@@ -34,8 +35,6 @@ from robust_lib.report.figures import (
 from robust_lib.report.layout import Claims, Disagreements, Table, disagreements, extremes
 from robust_lib.report.loyalty import (
     COMPRESSION_UNITS,
-    AttackDiffs,
-    attack_diffs,
     compression_cells,
     loyalty_frame,
 )
@@ -66,6 +65,7 @@ from robust_lib.report.scorecard import (
     summary,
     verdict,
 )
+from robust_lib.report.sheets import Sheet, sheet, wide
 from robust_lib.report.subnetworks import SubnetworkTable, subnetwork_table
 from robust_lib.report.tables import paper_table
 
@@ -80,15 +80,17 @@ __all__ = [
     "PAIR_UNITS",
     "SERIES",
     "SPELLINGS",
-    "AttackDiffs",
     "Checks",
     "Claims",
     "Disagreements",
+    "Example",
+    "Examples",
     "Line",
     "Record",
     "Row",
     "Scale",
     "ScorecardError",
+    "Sheet",
     "SubnetworkTable",
     "Table",
     "agreement_figure",
@@ -104,11 +106,13 @@ __all__ = [
     "easy_hard_figure",
     "extremes",
     "family_cells",
+    "flips",
     "id_ood_figure",
     "lengths_figure",
     "loyalty_figure",
     "loyalty_frame",
     "mitigation_figure",
+    "neighbour_changes",
     "neighbour_figure",
     "pair_cells",
     "pairs_figure",
@@ -121,6 +125,7 @@ __all__ = [
     "save",
     "score",
     "scored",
+    "sheet",
     "sparsity_figure",
     "stage_one_figure",
     "subnetwork_figure",
@@ -128,4 +133,5 @@ __all__ = [
     "summary",
     "transfer_figure",
     "verdict",
+    "wide",
 ]

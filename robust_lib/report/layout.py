@@ -1,8 +1,8 @@
-"""Tables and claims as a reader sees them: HTML in JupyterLab, Markdown in a log."""
+"""Tables and claims as a reader sees them: HTML in JupyterLab, Markdown in a log, LaTeX in a paper."""
 
 import html
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import pandas as pd
 from pandas.io.formats.style import Styler
 
 from robust_lib import published
+from robust_lib.report import latex, live
 from robust_lib.report.scorecard import CELL_VERDICTS, MARKS, OURS, Record
 
 UNITS = {  # unit: how a reader is told, format of ours, format of the printed
@@ -49,7 +50,7 @@ STYLES: list[Any] = [
         "props": "text-align: left; vertical-align: top; padding: .2em .55em; line-height: 1.25;",
     },
     {"selector": "td", "props": "white-space: nowrap;"},
-    {"selector": "td.words", "props": "white-space: normal; max-width: 36em;"},
+    {"selector": "td.words", "props": "white-space: normal; min-width: 13em; max-width: 36em;"},
     {"selector": "th.row_heading", "props": "white-space: nowrap;"},
     {"selector": "thead th", "props": "border-bottom: 1px solid currentColor;"},
     {
@@ -63,19 +64,21 @@ STYLES: list[Any] = [
 SHADES = {"reproduced": "good", "holds": "good", "differs": "bad", "does not hold": "bad"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Table:
     """A table in the paper's layout: each cell our value, its interval, the printed value and its verdict.
 
     `records` as in `scorecard`, in reading order; cells that the paper does not print have printed and
     verdict None. `units` of the columns, in their order: each of UNITS. `setting` says what it was measured on:
-    encoder, data, conventions. A printed value that the paper's other numbers contradict bears a dagger.
+    encoder, data, conventions. A printed value that the paper's other numbers contradict bears a dagger. `remarks` are
+    what the run has to say of how its units came about, a sentence each: `save` writes them in.
     """
 
     title: str
     records: tuple[Record, ...]
     units: Mapping[str, str]
     setting: str = ""
+    remarks: Sequence[str] = ()
 
     @property
     def scored(self) -> list[Record]:
@@ -84,24 +87,39 @@ class Table:
 
     def __repr__(self) -> str:
         """Markdown, one block for each task, so that lines stay short enough for a log."""
+        blocks = [pipes(head, rows) for head, rows in self._blocks(_text_cell)]
+        return "\n\n".join([f"**{self.title}**", self._told_units(), *blocks, *self._notes()])
+
+    def to_latex(self) -> str:
+        """One tabular for each task, a cell on up to three lines."""
+        blocks = [
+            pd.DataFrame(
+                [[latex.escape(row), *cells] for row, *cells in rows], columns=list(map(_of_bias, head))
+            )
+            for head, rows in self._blocks(_latex_cell)
+        ]
+        return latex.table(self.title, blocks, [self._told_units(), *self._notes()])
+
+    def _blocks(
+        self, cell: Callable[[Record | None, str, bool], str]
+    ) -> Iterator[tuple[list[str], list[list[str]]]]:
+        """Heading and rows of each group of columns, as far as any of them was measured."""
         cells, rows, odd = self._cells()
-        blocks = []
         for group, columns in self._groups().items():
-            body = [
+            yield (
+                [group, *columns],
                 [
-                    row,
-                    *(
-                        _text_cell(cells.get((row, c)), self.units[c], (row, c) in odd)
-                        for c in columns.values()
-                    ),
-                ]
-                for row in rows
-                if any((row, c) in cells for c in columns.values())
-            ]
-            blocks.append(pipes([group, *columns], body))
-        return "\n\n".join(
-            [f"**{self.title}**", self._told_units(), *blocks, self._legend(), *self._contradictions()]
-        )
+                    [
+                        row,
+                        *(
+                            cell(cells.get((row, c)), self.units[c], (row, c) in odd)
+                            for c in columns.values()
+                        ),
+                    ]
+                    for row in rows
+                    if any((row, c) in cells for c in columns.values())
+                ],
+            )
 
     def _repr_html_(self) -> str:
         cells, rows, odd = self._cells()
@@ -120,13 +138,12 @@ class Table:
             STYLES
         )
         above = f"{html.escape(self.title)}<br><small>{_subscript(self._told_units())}</small>"
-        styler = styler.set_uuid(identifier(self.title)).set_caption(above)
-        below = "".join(
-            f"<div>{_subscript(text)}</div>" for text in (self._legend(), *self._contradictions())
-        )
-        return (
-            f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}<small>{below}</small></div>"
-        )
+        styler = styler.set_uuid(identifier(self.title)).set_caption(above).set_table_attributes(live.TABLE)
+        below = live.small(map(_subscript, self._notes()))
+        return live.live(f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>")
+
+    def _notes(self) -> list[str]:
+        return [self._legend(), *self._contradictions(), *remarked(self.remarks)]
 
     def _cells(self) -> tuple[dict[tuple[str, str], Record], list[str], dict[tuple[str, str], str]]:
         """Records by row and column, the rows, and what the paper's other numbers say of those it contradicts."""
@@ -185,11 +202,12 @@ class Table:
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class Claims:
-    """The paper's claims beside what we measured, one record for each measurement of a claim."""
+    """The paper's claims beside what we measured, a record for each measurement of a claim; `remarks` as in `Table`."""
 
     records: tuple[Record, ...]
+    remarks: Sequence[str] = ()
     _HEAD = ("claim", "", "measured on", "quantity", "ours", "verdict")
 
     @property
@@ -197,11 +215,23 @@ class Claims:
         return list(self.records)
 
     def __repr__(self) -> str:
-        return pipes(self._HEAD, self._rows())
+        return "\n\n".join([pipes(self._HEAD, self._rows()), *remarked(self.remarks)])
 
     def _repr_html_(self) -> str:
         shades = [SHADES.get(entry["verdict"], "") for entry in self.records]
-        return _sheet(self._HEAD, self._rows(), {"": "words", "verdict": shades}, "claims")
+        rows = [[html.escape(one) for one in row] for row in self._rows()]
+        for row, entry in zip(rows, self.records, strict=True):
+            row[4] = live.hover(row[4], _hover(entry, ".3g"))
+        page = listed(
+            self._HEAD, rows, {"": "words", "quantity": "words", "verdict": shades}, "claims", above=2
+        )
+        return live.live(f"{page}{live.small(map(html.escape, remarked(self.remarks)))}")
+
+    def to_latex(self) -> str:
+        rows = [[latex.escape(one) for one in row] for row in self._rows()]
+        frame = pd.DataFrame(rows, columns=["claim", " ", *self._HEAD[2:]])
+        title = "Claims, and what was measured of them"
+        return latex.table(title, [frame], remarked(self.remarks), columns="lp{4cm}p{3cm}p{4cm}lp{2cm}")
 
     def _rows(self) -> list[tuple[str, ...]]:
         texts = {
@@ -233,7 +263,8 @@ class Disagreements:
         return pipes(self._HEAD, self._rows())
 
     def _repr_html_(self) -> str:
-        return _sheet(self._HEAD, self._rows(), {"why": "words"}, f"disagreements_{identifier(self.item)}")
+        rows = [list(map(html.escape, row)) for row in self._rows()]
+        return listed(self._HEAD, rows, {"why": "words"}, f"disagreements_{identifier(self.item)}")
 
     def _rows(self) -> list[tuple[str, ...]]:
         keys = ("row", "column", "printed_text", "follows", "reason")
@@ -255,14 +286,28 @@ def pipes(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in padded)
 
 
-def _sheet(
-    head: Sequence[str], rows: Sequence[Sequence[str]], classes: Mapping[str, str | list[str]], name: str
+def remarked(remarks: Sequence[str]) -> list[str]:
+    """What stands below a table of how its numbers came about."""
+    return [f"Remark: {one}" for one in remarks]
+
+
+def listed(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    classes: Mapping[str, str | list[str]],
+    name: str,
+    *,
+    above: int = 0,
 ) -> str:
-    """Rows of text as HTML; `classes` of STYLES by column."""
+    """Rows of HTML as a table that can be sorted and filtered (see `live.live`).
+
+    `classes` of STYLES by column. In the first `above` columns a blank cell says the same as the one above it.
+    """
     frame = pd.DataFrame(rows, columns=list(head))
     shades = pd.DataFrame("", index=frame.index, columns=frame.columns).assign(**classes)
-    styler = Styler(frame, cell_ids=False).hide(axis="index").format(escape="html").set_td_classes(shades)
-    return str(styler.set_table_styles(STYLES).set_uuid(name).to_html())
+    styler = Styler(frame, cell_ids=False).hide(axis="index").set_td_classes(shades).set_table_styles(STYLES)
+    page = styler.set_table_attributes(f"{live.TABLE} data-above='{above}'").set_uuid(name).to_html()
+    return f"<div style='overflow-x: auto; font-size: .9em'>{page}</div>"
 
 
 def _contradicted(paper: int, item: str) -> list[dict[str, str]]:
@@ -294,20 +339,43 @@ def _text_cell(entry: Record | None, unit: str, odd: bool) -> str:
     return f"{_ours(entry, UNITS[unit][1])}  ({_printed(entry, unit, odd)} {MARKS[entry['verdict']]})"
 
 
+def _lines(entry: Record, unit: str, odd: bool) -> list[str]:
+    """A cell from above: ours, its interval, the printed value with its verdict."""
+    value, _, limits = _ours(entry, UNITS[unit][1]).partition(" ")
+    theirs = (
+        "" if entry["printed"] is None else f"paper {_printed(entry, unit, odd)} {MARKS[entry['verdict']]}"
+    )
+    return list(filter(None, [value, limits, theirs]))
+
+
+def _latex_cell(entry: Record | None, unit: str, odd: bool) -> str:
+    return "" if entry is None else latex.stacked(_lines(entry, unit, odd))
+
+
 def _html_cell(entry: Record | None, unit: str, odd: bool) -> str:
     if entry is None:
         return ""
-    value, _, limits = _ours(entry, UNITS[unit][1]).partition(" ")
-    lines = [f"<b>{value}</b>", *([f"<small>{limits}</small>"] if limits else [])]
-    if entry["printed"] is not None:
-        told = entry["verdict"]
-        lines.append(f"<small title='{told}'>paper {_printed(entry, unit, odd)} {MARKS[told]}</small>")
-    return "<br>".join(lines)
+    value, *more = _lines(entry, unit, odd)
+    shown = "<br> ".join([f"<b>{value}</b>", *(f"<small>{line}</small>" for line in more)])
+    return live.hover(shown, _hover(entry, UNITS[unit][1]))
+
+
+def _hover(entry: Record, form: str) -> str:
+    """2,000 items · 3 training seeds · 95 % interval 83.1 to 85.3 · the paper has 84.2: reproduced"""
+    low, high = (f"{entry[one]:{form}}" if entry[one] is not None else "unbounded" for one in ("low", "high"))
+    limits = f"95 % interval {low} to {high}" if entry["n"] and entry["ours"] is not None else ""
+    theirs = f"the paper has {entry['printed']:g}" if entry["printed"] is not None else ""
+    verdict = ": ".join(filter(None, [theirs, entry["verdict"]]))
+    return live.told(entry["n"], entry["seeds"], limits, verdict)
 
 
 def identifier(title: str) -> str:
     """Of the page's element, so that the same table gives the same HTML: paper_1_table_1."""
     return re.sub(r"\W+", "_", title.partition(":")[0]).lower()
+
+
+def _of_bias(title: str) -> str:
+    return latex.escape(title).replace(r"F\_bias", r"$F_\mathrm{bias}$")
 
 
 def _subscript(title: str) -> str:

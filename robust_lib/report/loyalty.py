@@ -1,11 +1,8 @@
-"""Tables 1 to 3 of paper 3, their cells, and attacked texts as diffs."""
+"""The cells of tables 1 to 3 of paper 3."""
 
-import html
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import SequenceMatcher
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -59,8 +56,6 @@ DRAWN = {  # the metrics of Figure 1 of paper 3, and their columns
     "probability_loyalty": ("Loyalty Probability",),
     "after_attack_accuracy": ("Adversarial Attack Acc",),
 }
-GONE = "background: rgba(213, 94, 0, .28); text-decoration: line-through;"
-NEW = "background: rgba(2, 158, 115, .32); font-weight: 600; text-decoration: none;"
 
 
 def compression_cells(
@@ -115,83 +110,3 @@ def loyalty_frame(cells: Mapping[tuple[str, str], Interval], printed: pd.DataFra
             line |= {"chance": chance.value if chance else math.nan, "n": one.n, "seeds": one.seeds}
             lines.append(line | {"printed": theirs.get((method, column), math.nan)})
     return pd.DataFrame(lines)
-
-
-@dataclass(frozen=True, repr=False)
-class AttackDiffs:
-    """Attacked texts beside what they were: words that went struck out, new ones highlighted.
-
-    HTML in JupyterLab, on a light or a dark page; as text [-gone-] and {+new+}, as wdiff writes them.
-    """
-
-    attacks: tuple[Mapping[str, Any], ...]
-
-    def __repr__(self) -> str:
-        return "\n\n".join(f"{_told(one)}\n{_marked(one, '[-{}-]', '{{+{}+}}', str)}" for one in self.attacks)
-
-    def _repr_html_(self) -> str:
-        gone, new = f"<del style='{GONE}'>{{}}</del>", f"<ins style='{NEW}'>{{}}</ins>"
-        blocks = []
-        for one in self.attacks:
-            lines = _marked(one, gone, new, html.escape).replace("\n", "<br>")
-            head = f"<small style='opacity: .75'>{html.escape(_told(one))}</small>"
-            blocks.append(f"<div style='margin: .7em 0; line-height: 1.5'>{head}<br>{lines}</div>")
-        return f"<div style='max-width: 60em; white-space: normal'>{''.join(blocks)}</div>"
-
-
-def attack_diffs(attacks: pd.DataFrame) -> AttackDiffs:
-    """Attacks as diffs in the order of the rows.
-
-    Columns: id, original, attacked (texts), before, after (label names the victim gives), queries; and where there are:
-    victim, and `context`, the text that was not attacked (the premise). Raises ValueError for a missing column.
-    """
-    missing = [
-        name for name in ("id", "original", "attacked", "before", "after", "queries") if name not in attacks
-    ]
-    if missing:
-        raise ValueError(
-            f"attacks lack the column {missing[0]!r}; there are {', '.join(map(str, attacks.columns))}"
-        )
-    return AttackDiffs(
-        tuple({str(key): one for key, one in row.items()} for row in attacks.to_dict("records"))
-    )
-
-
-def _told(attack: Mapping[str, Any]) -> str:
-    """id 7 · Q8-PTQ · entailment → neutral · 43 queries"""
-    parts = [f"id {attack['id']}", str(attack["victim"])] if "victim" in attack else [f"id {attack['id']}"]
-    same = attack["before"] == attack["after"]
-    labels = f"{attack['before']}, unchanged" if same else f"{attack['before']} → {attack['after']}"
-    count = attack["queries"]
-    return " · ".join([*parts, labels, f"{count:g} {'query' if count == 1 else 'queries'}"])
-
-
-def _marked(attack: Mapping[str, Any], gone: str, new: str, escape: Any) -> str:
-    """The texts with changed words in the two forms, each of the texts' own words escaped."""
-    words = [
-        form.format(escape(text))
-        for form, text in _changes(
-            str(attack["original"]).split(), str(attack["attacked"]).split(), gone, new
-        )
-    ]
-    context = [escape(str(attack["context"]))] if "context" in attack else []
-    return "\n".join([*context, " ".join(words)])
-
-
-def _changes(before: Sequence[str], after: Sequence[str], gone: str, new: str) -> Iterator[tuple[str, str]]:
-    """Runs of words, each with the form it is shown in."""
-    if len(before) == len(after):  # words were replaced, and none came or went
-        for old, word in zip(before, after, strict=True):
-            yield from [("{}", old)] if old == word else [(gone, old), (new, word)]
-        return
-    matcher = SequenceMatcher(a=before, b=after, autojunk=False)
-    for kind, start, end, other_start, other_end in matcher.get_opcodes():
-        if kind == "equal":
-            yield "{}", " ".join(before[start:end])
-        elif kind == "replace" and end - start == other_end - other_start:
-            for old, word in zip(before[start:end], after[other_start:other_end], strict=True):
-                yield gone, old
-                yield new, word
-        else:
-            runs = ((gone, before[start:end]), (new, after[other_start:other_end]))
-            yield from ((form, " ".join(run)) for form, run in runs if run)

@@ -4,7 +4,7 @@ import hashlib
 import json
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
@@ -14,8 +14,8 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from robust_lib.report import figures, files
-from robust_lib.report.layout import Claims, Table, pipes
+from robust_lib.report import figures, files, latex
+from robust_lib.report.layout import Claims, Table, pipes, remarked
 from robust_lib.report.scorecard import KEYS, score
 from robust_lib.report.subnetworks import SubnetworkTable
 
@@ -26,16 +26,20 @@ ABOUT = ("notebook", "parameters", "seeds", "versions", "git", "device", "starte
 def save(directory: Path, outputs: Mapping[str, Output], *, about: Mapping[str, Any]) -> list[Path]:
     """Write outputs by name and return the files; each replaces its old one at once.
 
-    A table or frame becomes NAME.csv and NAME.md, claims too, a figure NAME.png and NAME.svg.
+    A table or frame becomes NAME.csv, NAME.md and NAME.tex, claims too, a figure NAME.png and NAME.svg. The remarks of
+    the run so far (`about["remarks"]`) stand below each in Markdown and LaTeX, and in a table that is shown after this.
     `manifest.json` beside them holds sha256 and size of every file and, from `about` (a run's record),
     notebook, parameters, scale, seeds, versions, commit and device; a second call of the same run adds to
     it, another run starts it anew. Printed cells and claims go into `scorecard.json` of the folder above,
     which is the scale's.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    contents = {
-        file: content for name, one in outputs.items() for file, content in _contents(name, one).items()
-    }
+    remarks: Sequence[str] = tuple(about.get("remarks") or ())
+    contents: dict[str, bytes] = {}
+    for name, one in outputs.items():
+        if isinstance(one, Table | SubnetworkTable | Claims):
+            one.remarks = remarks
+        contents |= _contents(name, one, remarks)
     records = [entry for one in outputs.values() if isinstance(one, Table | Claims) for entry in one.scored]
     if records:
         score(directory.parent / "scorecard.json", records)
@@ -45,19 +49,25 @@ def save(directory: Path, outputs: Mapping[str, Output], *, about: Mapping[str, 
     return [directory / file for file in contents]
 
 
-def _contents(name: str, output: Output) -> dict[str, bytes]:
+def _contents(name: str, output: Output, remarks: Sequence[str]) -> dict[str, bytes]:
     if not re.fullmatch(r"[a-z0-9_]+", name):
         raise ValueError(f"output name {name!r}: use lower-case letters, digits and _, as in table_1")
     if isinstance(output, Figure):
         return {f"{name}.{kind}": _drawn(output, kind) for kind in ("png", "svg")}
     if isinstance(output, pd.DataFrame):
+        notes = remarked(remarks)
         head, body = [str(c) for c in output.columns], output.map(str).to_numpy().tolist()
-        frame, text = output, pipes(head, body)
+        frame, text = output, "\n\n".join([pipes(head, body), *notes])
+        cells = [list(map(latex.escape, row)) for row in body]
+        block = pd.DataFrame(cells, columns=list(map(latex.escape, head)))
+        written = latex.table(name.removeprefix("table_").replace("_", " "), [block], notes)
     elif isinstance(output, SubnetworkTable):
-        frame, text = output.cells, repr(output)
+        frame, text, written = output.cells, repr(output), output.to_latex()
     else:
-        frame, text = pd.DataFrame(list(output.records), columns=list(KEYS)), repr(output)
-    return {f"{name}.csv": frame.to_csv(index=False).encode(), f"{name}.md": f"{text}\n".encode()}
+        frame = pd.DataFrame(list(output.records), columns=list(KEYS))
+        text, written = repr(output), output.to_latex()
+    texts = {"csv": frame.to_csv(index=False), "md": f"{text}\n", "tex": written}
+    return {f"{name}.{kind}": one.encode() for kind, one in texts.items()}
 
 
 def _drawn(figure: Figure, kind: str) -> bytes:

@@ -1,57 +1,82 @@
 """The numbers behind the figures of paper 4, which prints none: a row for each method and sparsity."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from pandas.io.formats.style import Styler
 
+from robust_lib.report import latex, live
 from robust_lib.report.figures.look import Line, known
-from robust_lib.report.layout import STYLES, identifier, pipes
+from robust_lib.report.layout import STYLES, identifier, pipes, remarked
 
 ALL_DUPLICATE = "all called duplicate"
 SHARES = ["value", "low", "high", "sd"]
 COLUMNS = ["row", "method", "sparsity", "task", "testbed", "measure", *SHARES, "n", "seeds"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(repr=False)
 class SubnetworkTable:
     """Accuracy or F1 of each model on each test bed.
 
     `cells` is tidy, one row for each cell, in reading order: row, method, sparsity, task, testbed, measure, value, low,
     high and sd over training seeds in percent (sd empty for one seed), n, seeds. `setting` says what it was measured
-    on, `beds` are readable names of test beds.
+    on, `beds` are readable names of test beds, `remarks` as in `Table`.
     """
 
     title: str
     cells: pd.DataFrame
     beds: Mapping[str, str]
     setting: str = ""
+    remarks: Sequence[str] = ()
 
     def __repr__(self) -> str:
         """Markdown, one block for each task."""
+        blocks = [pipes(head, rows) for head, rows in self._blocks()]
+        return "\n\n".join([f"**{self.title}**", self._units(), *blocks, *self._notes()])
+
+    def to_latex(self) -> str:
+        """One tabular for each task, the interval under its value."""
         blocks = []
+        for head, rows in self._blocks():
+            stacked = [[latex.stacked(cell.split(" ", 1)) for cell in row[1:]] for row in rows]
+            names = [[latex.escape(row[0])] for row in rows]
+            body = [name + cells for name, cells in zip(names, stacked, strict=True)]
+            blocks.append(pd.DataFrame(body, columns=list(map(latex.escape, head))))
+        return latex.table(self.title, blocks, [self._units(), *self._notes()])
+
+    def _blocks(self) -> Iterator[tuple[list[str], list[list[str]]]]:
+        """Heading and rows of each task."""
         for task, mine in self.cells.groupby("task", sort=False):
             columns, texts = list(dict.fromkeys(mine["testbed"])), _texts(mine)
             body = [
                 [row, *(texts.get((row, bed), "") for bed in columns)] for row in dict.fromkeys(mine["row"])
             ]
-            blocks.append(pipes([str(task).upper(), *map(self._name, columns)], body))
-        return "\n\n".join([f"**{self.title}**", self._units(), *blocks, self._legend()])
+            yield [str(task).upper(), *map(self._name, columns)], body
 
     def _repr_html_(self) -> str:
         rows = list(dict.fromkeys(self.cells["row"]))
         keys = list(dict.fromkeys(zip(self.cells["task"], self.cells["testbed"], strict=True)))
         texts = {task: _texts(mine) for task, mine in self.cells.groupby("task")}
+        hovers = {
+            (one["task"], one["row"], one["testbed"]): _hover(one) for one in self.cells.to_dict("records")
+        }
         head = pd.MultiIndex.from_tuples([(task.upper(), html.escape(self._name(bed))) for task, bed in keys])
-        body = [[_broken(texts[task].get((row, bed), "")) for task, bed in keys] for row in rows]
+        body = [
+            [_broken(texts[task].get((row, bed), ""), hovers.get((task, row, bed), "")) for task, bed in keys]
+            for row in rows
+        ]
         styler = Styler(pd.DataFrame(body, index=rows, columns=head), cell_ids=False).set_table_styles(STYLES)
         above = f"{html.escape(self.title)}<br><small>{html.escape(self._units())}</small>"
-        styler = styler.set_uuid(identifier(self.title)).set_caption(above)
-        below = f"<small>{html.escape(self._legend())}</small>"
-        return f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>"
+        styler = styler.set_uuid(identifier(self.title)).set_caption(above).set_table_attributes(live.TABLE)
+        below = live.small(map(html.escape, self._notes()))
+        return live.live(f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>")
+
+    def _notes(self) -> list[str]:
+        return [self._legend(), *remarked(self.remarks)]
 
     def _name(self, testbed: str) -> str:
         return self.beds.get(testbed, testbed)
@@ -133,7 +158,16 @@ def _texts(cells: pd.DataFrame) -> dict[tuple[str, str], str]:
     return texts
 
 
-def _broken(text: str) -> str:
+def _hover(one: Mapping[Hashable, Any]) -> str:
+    """2,000 items · 3 training seeds · 95 % interval 74.1 to 79.5 · standard deviation over seeds 3.2"""
+    n, seeds = (None if pd.isna(one[key]) else int(one[key]) for key in ("n", "seeds"))
+    limits = "" if np.isnan(one["low"]) else f"95 % interval {one['low']:.1f} to {one['high']:.1f}"
+    spread = "" if np.isnan(one["sd"]) else f"standard deviation over seeds {one['sd']:.1f}"
+    return live.told(n, seeds, limits, spread)
+
+
+def _broken(text: str, told: str) -> str:
     """A cell on two lines."""
     value, _, limits = text.partition(" ")
-    return f"<b>{value}</b>" + (f"<br><small>{limits}</small>" if limits else "")
+    shown = f"<b>{value}</b>" + (f"<br> <small>{limits}</small>" if limits else "")
+    return live.hover(shown, told) if text else ""

@@ -1,4 +1,4 @@
-"""Where units run: in this process, or on worker processes. An engine is `submit(unit) -> Future`, no more.
+"""Where units run: in this process, on worker processes, in all processes of accelerate, or on Ray (`cluster`).
 
 An engine runs a unit whose dependencies are finished in the store, keeps the result there, and its future
 gives a `Receipt`, never the result itself. So an engine on other machines only needs the same store.
@@ -6,6 +6,7 @@ gives a `Receipt`, never the result itself. So an engine on other machines only 
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import os
 import pickle
@@ -14,17 +15,21 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+import warnings
+from collections.abc import Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from robust_lib.runs import reach, source
 from robust_lib.runs.store import Damaged, Missing, Store
 from robust_lib.runs.units import Unit
+
+if TYPE_CHECKING:
+    from robust_lib.runs import cluster
 
 _DEATH = (
     "its worker process died (killed from outside, or out of memory; in a script, collect under "
@@ -38,20 +43,41 @@ class Receipt:
     """What became of a submitted unit.
 
     computed: run and kept. found: another process had kept it. busy: another process is at it. unfit: a
-    dependency is missing or damaged (`messages` say which file). failed: the function raised `error`.
+    dependency is missing or damaged (`messages` say which file). failed: the function raised `error`, on the
+    `node` and `host` of a cluster.
     """
 
     outcome: Outcome
     seconds: float = 0.0
     error: BaseException | None = None
     messages: tuple[str, ...] = ()
+    node: str = ""
+    host: str = ""
 
 
 class Engine(Protocol):
     """Runs units whose dependencies are in the store."""
 
-    def submit(self, unit: Unit) -> Future[Receipt]:
-        """Start the unit; the future fails with WorkerDied when its process does."""
+    @property
+    def slots(self) -> int:
+        """Units it runs at once."""
+        ...
+
+    @property
+    def at_hand(self) -> float:
+        """Units it takes at once, those that wait for a slot among them."""
+        ...
+
+    @property
+    def attempts(self) -> int:
+        """How often a unit that fails is tried."""
+        ...
+
+    def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
+        """Start the unit, if possible not on a node to `avoid`.
+
+        The future fails with WorkerDied when the unit's process died, perhaps through another unit's fault.
+        """
         ...
 
 
@@ -65,9 +91,7 @@ def perform(store: Store, unit: Unit) -> Receipt:
         with store.locked(unit.key, wait=False) as alone:
             if not alone:
                 return Receipt("busy")
-            if unit in store:
-                return Receipt("found")
-            return _compute(store, unit)
+            return Receipt("found") if unit in store else _compute(store, unit)
     except (Damaged, Missing) as fault:
         return Receipt("unfit", messages=(str(fault),) if isinstance(fault, Damaged) else ())
     except KeyboardInterrupt:
@@ -76,14 +100,32 @@ def perform(store: Store, unit: Unit) -> Receipt:
         return Receipt("failed", error=error)
 
 
-def _compute(store: Store, unit: Unit) -> Receipt:
+def _compute(store: Store, unit: Unit, *, keep: bool = True) -> Receipt:
     results = {needed: store.load(needed) for needed in unit.dependencies}
+    inherited = [remark for needed in unit.dependencies for remark in store.remarks(needed)]
     started = time.perf_counter()
     with store.journaled(unit.key):
-        value = unit.call(results.__getitem__)
+        with _remarks() as own:
+            value = unit.call(results.__getitem__)
         seconds = time.perf_counter() - started
-        store.save(unit, value, seconds=seconds, device=device())
+        remarks = dict.fromkeys([*inherited, *(f"{unit.label}: {remark}" for remark in own)])
+        if keep:
+            store.save(unit, value, seconds=seconds, device=device(), remarks=list(remarks))
     return Receipt("computed", seconds)
+
+
+@contextmanager
+def _remarks() -> Iterator[list[str]]:
+    """What our own functions warn of is kept with their result; every other warning goes its way."""
+    remarks: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield remarks
+    for warning in caught:
+        if warning.category.__module__.startswith("robust_lib."):
+            remarks.append(str(warning.message))
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def device() -> str:
@@ -94,17 +136,73 @@ def device() -> str:
     return "cpu"
 
 
+def described() -> str:
+    """This process's accelerator with its memory, or its cores."""
+    import torch
+
+    if torch.cuda.is_available():
+        return f"{device()}, {torch.cuda.get_device_properties(0).total_memory / 2**30:.1f} GiB"
+    return f"cpu, {os.cpu_count()} cores"
+
+
 class InProcess:
     """Runs each unit at once, in this process."""
+
+    slots = at_hand = attempts = 1
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
-    def submit(self, unit: Unit) -> Future[Receipt]:
+    def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
         """A future that is already done."""
         future: Future[Receipt] = Future()
         future.set_result(perform(self._store, unit))
         return future
+
+
+class Together:
+    """Runs each unit in all processes that `accelerate launch` or `notebook_launcher` started.
+
+    They all make the same calls: what trains a model does it together (`train.fit`), everything else each repeats.
+    The main process alone looks into the store and keeps results; the others follow.
+    """
+
+    slots = at_hand = attempts = 1
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
+        """A future that is already done, in every process alike."""
+        import accelerate
+        from accelerate.utils import broadcast_object_list
+
+        main = accelerate.PartialState().is_main_process
+        receipt = Receipt("found")
+        with self._store.locked(unit.key) if main else nullcontext():
+            (found,) = broadcast_object_list([unit in self._store])
+            if not found:
+                try:
+                    receipt = _compute(self._store, unit, keep=main)
+                except Exception as error:
+                    receipt = Receipt("failed", error=error)
+            (sent,) = broadcast_object_list([portable(receipt)])
+        future: Future[Receipt] = Future()
+        future.set_result(pickle.loads(sent))  # noqa: S301 - from our own main process
+        return future
+
+
+def meet() -> None:
+    """Wait for the other processes of `accelerate launch`, where there are any: until then the store stays as it is."""
+    if together():
+        import accelerate
+
+        accelerate.PartialState().wait_for_everyone()
+
+
+def together() -> bool:
+    """Whether this is one of several processes that accelerate started."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 class Pool:
@@ -114,13 +212,15 @@ class Pool:
     with it however it ends. After a worker died the next submit starts new ones.
     """
 
+    attempts = 1  # of a unit that raised: it would again
+
     def __init__(self, store: Store, workers: int) -> None:
         self._store = store
-        self._workers = workers
+        self.slots = self.at_hand = workers
         self._executor: ProcessPoolExecutor | None = None
         self._leash: Connection | None = None
 
-    def submit(self, unit: Unit) -> Future[Receipt]:
+    def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
         """Hand the unit to the next free worker."""
         # Pickled here, so that what cannot be unpickled there fails this unit instead of killing the worker.
         call = (str(self._store.path), pickle.dumps(unit), reach.digests(unit.codes))
@@ -144,30 +244,56 @@ class Pool:
     def _enqueued(self, call: tuple[str, bytes, list[str]]) -> Future[bytes]:
         executor = self._started()
         with _interrupts_later():
-            return executor.submit(_work, *call)
+            return executor.submit(answer, *call)
 
     def _started(self) -> ProcessPoolExecutor:
         if self._executor is None:
             worker_end, self._leash = multiprocessing.get_context("spawn").Pipe(duplex=False)
             self._executor = ProcessPoolExecutor(
-                self._workers, multiprocessing.get_context("spawn"), _prepare_worker, (worker_end,)
+                self.slots, multiprocessing.get_context("spawn"), _prepare_worker, (worker_end,)
             )
         return self._executor
 
 
 @contextmanager
-def opened(store: Store, workers: int) -> Iterator[Engine]:
-    """The engine for so many workers; one is this process. Its workers are gone at the end."""
-    if workers == 1:
+def opened(store: Store, name: str, units: int) -> Iterator[Engine]:
+    """The engine of that name for so many units: "processes", "ray", or the address of a Ray cluster.
+
+    "processes" are as many as `default_workers` says, one being this process, or those that accelerate started.
+    What still runs at the end is stopped.
+    """
+    if name == "processes" and together():
+        yield Together(store)
+        return
+    workers = min(default_workers(), units)
+    if name == "processes" and workers == 1:
         yield InProcess(store)
         return
-    pool = Pool(store, workers)
+    engine: Pool | cluster.Ray
+    if name == "processes":
+        engine = Pool(store, workers)
+    else:
+        from robust_lib.runs import cluster  # here: Ray is no requirement of the other engines
+
+        engine = cluster.Ray(store, name)
     try:
-        yield pool
+        yield engine
     finally:
-        pool.stop()
+        engine.stop()
         with suppress(OSError):
             store.sweep()  # what a stopped worker left half-written
+
+
+def default_workers() -> int:
+    """ROBUST_WORKERS, else 1 with CUDA (units would share its memory), else one per CPU core."""
+    given = os.environ.get("ROBUST_WORKERS", "")
+    if given:
+        if not given.isdecimal() or int(given) < 1:
+            raise ValueError(f"ROBUST_WORKERS is {given!r}; give the number of worker processes, from 1")
+        return int(given)
+    import torch
+
+    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
 
 
 def _pass_on(done: Future[bytes], future: Future[Receipt]) -> None:
@@ -195,10 +321,15 @@ def _interrupts_later() -> Iterator[None]:
 def _prepare_worker(leash: Connection) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_follow_parent, args=(leash,), daemon=True).start()
+    quieten()
+
+
+def quieten() -> None:
+    """A worker's environment: one thread, and no bars, which would break the parent's line."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = "1"
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TQDM_DISABLE", "1")  # bars would break the parent's line
+    os.environ.setdefault("TQDM_DISABLE", "1")
 
 
 def _follow_parent(leash: Connection) -> None:
@@ -209,8 +340,11 @@ def _follow_parent(leash: Connection) -> None:
         os._exit(1)
 
 
-def _work(path: str, pickled: bytes, code: list[str]) -> bytes:
-    """In a worker: perform the unit, after making sure that it means the same code as in the parent."""
+def answer(path: str, pickled: bytes, code: list[str], node: str = "", host: str = "") -> bytes:
+    """In a worker: perform the unit, after making sure that it means the same code as in the parent.
+
+    The receipt, with node and host, as bytes.
+    """
     try:
         unit = pickle.loads(pickled)  # noqa: S301 - from our own parent
         if "torch" in sys.modules:
@@ -218,14 +352,15 @@ def _work(path: str, pickled: bytes, code: list[str]) -> bytes:
         if reach.digests(unit.codes) != code:
             raise source.SourceChanged(
                 f"{unit.label}: its source was edited since this process started; restart the kernel"
+                + (f", or bring the code on {host} up to date" if host else "")
             )
         receipt = perform(Store(path), unit)
     except Exception as error:
         receipt = Receipt("failed", error=error)
-    return _portable(receipt)
+    return portable(dataclasses.replace(receipt, node=node, host=host))
 
 
-def _portable(receipt: Receipt) -> bytes:
+def portable(receipt: Receipt) -> bytes:
     """The receipt as bytes; an error that does not survive the way becomes its text."""
     error = receipt.error
     if error is None:
@@ -236,4 +371,4 @@ def _portable(receipt: Receipt) -> bytes:
     except Exception:
         same = RuntimeError(f"{type(error).__name__}: {error}")
     same.add_note(f"in a worker process:\n{trace}")
-    return pickle.dumps(Receipt(receipt.outcome, receipt.seconds, same))
+    return pickle.dumps(dataclasses.replace(receipt, error=same))

@@ -91,6 +91,12 @@ class Line:
         self._stream.flush()
 
 
+def short(error: BaseException) -> list[str]:
+    """An error as IPython shows it in the place of a traceback: its kind and its message."""
+    kind, message = type(error).__name__, str(error)
+    return [f"\x1b[31m{kind}\x1b[39m: {message}" if message else kind]
+
+
 def duration(seconds: float) -> str:
     """`0:07`, `12:30`, `3:05:00`, `2 d 4 h`."""
     whole = round(seconds)

@@ -71,13 +71,23 @@ class Run:
     directory: Path
     store: Store
     record: dict[str, Any]
+    engine: str = "processes"
+
+    def __repr__(self) -> str:
+        made_with = [f"robust_lib {robust_lib.__version__}"]
+        if torch := self.record.get("versions", {}).get("torch"):
+            made_with.append(f"torch {torch}")
+        if git := self.record.get("git"):
+            made_with.append(f"commit {git['commit'][:7]}")
+        return " · ".join([engine.described(), *made_with, f"store {self.store.path}"])
 
     def collect(self, units: Any) -> Any:
         """The units' results, in the shape given: a unit, or lists and dicts of units.
 
-        What is missing is computed first, with all it depends on, each unit once, in this process or on
-        worker processes (ROBUST_WORKERS). Results of dependencies travel through the store and are not loaded
-        here. Raises UnitsFailed when units failed and the rest is done, StoreFull, or KeyboardInterrupt; in
+        What is missing is computed first, with all it depends on, each unit once, on the run's engine: in this
+        process or on worker processes (ROBUST_WORKERS), or on Ray. Results of dependencies travel through the store
+        and are not loaded here. What units remarked (say, a batch halved for memory) is added to the record's
+        `remarks`. Raises UnitsFailed when units failed and the rest is done, StoreFull, or KeyboardInterrupt; in
         each case what was finished is kept, and collecting again goes on from there.
         """
         wanted = list(dict.fromkeys(_flat(units)))
@@ -85,27 +95,54 @@ class Run:
         if plan is not None:
             plan.units.extend(wanted)
             raise Planned(wanted)
-        reach.check_unchanged({name for unit in closure(wanted) for name in unit.codes})
-        line = progress.Line()
-        counts = schedule.Counts()
-        try:
+        with self._told(wanted) as (line, counts):
             results = self._completed(wanted, line, counts)
+            remarks = (remark for unit in wanted for remark in self.store.remarks(unit))
+            self.record["remarks"] = list(dict.fromkeys([*self.record["remarks"], *remarks]))
+        return _shaped(units, results.__getitem__)
+
+    def complete(self, units: Sequence[Unit]) -> None:
+        """Compute what is missing as `collect` does, and load no result. Raises what it raises."""
+        with self._told(list(units)) as (line, counts):
+            schedule.Schedule(self.store, units, line, counts, self.engine).complete()
+
+    @contextmanager
+    def _told(self, wanted: list[Unit]) -> Iterator[tuple[progress.Line, schedule.Counts]]:
+        """The progress line and the record of what is done within, and of how it ends."""
+        reach.check_unchanged({name for unit in closure(wanted) for name in unit.codes})
+        line, counts = progress.Line(), schedule.Counts()
+        try:
+            yield line, counts
         except BaseException as error:
-            status = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-            self._write(status, counts)
-            kept = sum(unit in self.store for unit in wanted)
-            line.show(f"{status}: {kept} of {len(wanted)} units are kept, run again to go on", last=True)
+            self._stopped(error, wanted, line, counts)
             raise
+        self.record["failures"] = []
         self._write("finished", counts)
         line.show(schedule.summary(counts, 0, line.elapsed), last=True)
-        return _shaped(units, results.__getitem__)
+
+    def _stopped(
+        self, error: BaseException, wanted: list[Unit], line: progress.Line, counts: schedule.Counts
+    ) -> None:
+        """Record and say how far the units came."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        status = "interrupted" if interrupted else "failed"
+        failures = error.failures if isinstance(error, schedule.UnitsFailed) else []
+        self.record["failures"] = [
+            {"unit": unit.label, "key": unit.key, "error": str(reason)} for unit, reason in failures
+        ]
+        self._write(status, counts)
+        kept = sum(unit in self.store for unit in wanted)
+        told = f"{status}: {kept} of {len(wanted)} units are kept, run again to go on"
+        line.show(told, last=True)
+        if interrupted:  # IPython then shows this line, not where each thread was
+            error._render_traceback_ = lambda: progress.short(KeyboardInterrupt(told))  # type: ignore[attr-defined]
 
     def _completed(self, wanted: list[Unit], line: progress.Line, counts: schedule.Counts) -> dict[Unit, Any]:
         """Complete and load the units; one whose files turn out damaged is completed anew."""
         results: dict[Unit, Any] = {}
         for _ in range(_RELOADS):
             missing = [unit for unit in wanted if unit not in results]
-            work = schedule.Schedule(self.store, missing, line, counts)
+            work = schedule.Schedule(self.store, missing, line, counts, self.engine)
             work.complete()
             damage = self._load(missing, results)
             if not damage:
@@ -140,14 +177,15 @@ def start(notebook: str, parameters: Any, *, seeds: Sequence[int] | None = None)
     """Begin a run of a notebook and write its run.json.
 
     parameters: the checked parameters (a pydantic model or a mapping); their `scale` names the folder, their
-    `seeds` are recorded unless given. Results go to `<runs>/<scale>/<notebook>`, where `<runs>` is
-    ROBUST_RUNS, else `runs` at home; units to ROBUST_STORE, else `runs/store` at home. No user or machine
-    name is written.
+    `engine` where units run, their `seeds` are recorded unless given. Results go to
+    `<runs>/<scale>/<notebook>`, where `<runs>` is ROBUST_RUNS, else `runs` at home; units to ROBUST_STORE, else
+    `runs/store` at home. No user or machine name is written.
     """
     values = parameters.model_dump(mode="json") if hasattr(parameters, "model_dump") else dict(parameters)
     outputs = Path(os.environ.get("ROBUST_RUNS") or home() / "runs").expanduser()
     store = Store(Path(os.environ.get("ROBUST_STORE") or home() / "runs" / "store").expanduser())
-    run = Run(notebook, outputs / str(values.get("scale", "micro")) / notebook, store, {})
+    directory = outputs / str(values.get("scale", "micro")) / notebook
+    run = Run(notebook, directory, store, {}, values.get("engine", "processes"))
     if _plan.get() is None:
         run.record.update(_record(notebook, values, seeds))
         run.directory.mkdir(parents=True, exist_ok=True)
@@ -171,6 +209,8 @@ def _record(notebook: str, values: dict[str, Any], seeds: Sequence[int] | None) 
         "started": _now(),
         "finished": None,
         "units": {},
+        "remarks": [],
+        "failures": [],
     }
 
 
@@ -207,6 +247,9 @@ def _replace_text(file: Path, text: str) -> None:
     try:
         partial.write_text(text + "\n", encoding="utf-8")
         os.replace(partial, file)
+    except OSError as error:  # a full disk says neither which nor what to do
+        why = f"{file}: cannot be written ({error.strerror}): make room, or point ROBUST_RUNS elsewhere"
+        raise OSError(error.errno, why) from None
     finally:
         partial.unlink(missing_ok=True)
 

@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import heapq
-import os
 import time
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
-from robust_lib.runs import progress
-from robust_lib.runs.engine import Engine, Receipt, WorkerDied, opened
+from robust_lib.runs import engine, progress
+from robust_lib.runs.engine import Engine, InProcess, Receipt, WorkerDied, opened
 from robust_lib.runs.store import DamagedWarning, Store, StoreFull
 from robust_lib.runs.units import Unit
 
 _POLL = 0.2  # seconds between looks at a unit that another process is computing
-_ATTEMPTS = 2
+_ATTEMPTS = 2  # of a unit whose worker died or whose dependencies are damaged
 
 
 class UnitsFailed(RuntimeError):
-    """Units that raised or died; everything that does not depend on them was finished and kept."""
+    """Units that raised or died; everything that does not depend on them was finished and kept.
+
+    `failures` are the units with their errors; IPython shows the message alone.
+    """
+
+    def __init__(self, message: str, failures: Sequence[tuple[Unit, BaseException]]) -> None:
+        super().__init__(message)
+        self.failures = list(failures)
+
+    def _render_traceback_(self) -> list[str]:
+        return progress.short(self)
 
 
 @dataclass
@@ -29,7 +38,9 @@ class _Node:
     order: int
     needs: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
+    chain: int = 0  # units of the longest chain that begins here
     attempts: int = 0
+    failed_on: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -45,18 +56,26 @@ class Counts:
 class Schedule:
     """Completes units on a store, and adds to `counts` what was computed and what was there."""
 
-    def __init__(self, store: Store, units: Iterable[Unit], line: progress.Line, counts: Counts) -> None:
+    def __init__(
+        self,
+        store: Store,
+        units: Iterable[Unit],
+        line: progress.Line,
+        counts: Counts,
+        name: str = "processes",
+    ) -> None:
         self.counts = counts
         self._store = store
         self._line = line
+        self._name = name
+        self._engine: Engine = InProcess(store)
         self._todo: dict[str, _Node] = {}
-        self._ready: list[tuple[int, str]] = []
+        self._ready: list[tuple[int, int, str]] = []
         self._running: dict[Future[Receipt], tuple[str, float]] = {}
         self._elsewhere: dict[str, float] = {}
         self._suspects: list[str] = []
         self._failures: list[tuple[Unit, BaseException]] = []
         self._label = ""
-        self._workers = 1
         for unit in units:
             if not self._enter(unit):
                 self.counts.reused += 1
@@ -64,15 +83,23 @@ class Schedule:
 
     def complete(self) -> None:
         """Run everything missing. Raises UnitsFailed at the end, StoreFull and KeyboardInterrupt at once."""
+        engine.meet()
         if not self._todo:
             return
-        self._workers = min(default_workers(), len(self._todo))
-        with opened(self._store, self._workers) as engine:
+        self._rank()
+        with opened(self._store, self._name, len(self._todo)) as self._engine:
             while self._todo:
-                self._submit(engine)
+                self._submit()
                 self._receive()
         if self._failures:
             raise self._failure()
+
+    def _rank(self) -> None:
+        """What has the longest chain of units after it comes first: on many workers the longest chain is the last."""
+        for node in reversed(list(self._todo.values())):  # users stand behind what they need
+            node.chain = 1 + max((self._todo[user].chain for user in node.users), default=0)
+        self._ready = [(-self._todo[key].chain, order, key) for _, order, key in self._ready]
+        heapq.heapify(self._ready)
 
     def _enter(self, unit: Unit) -> bool:
         """Plan a missing unit after its missing dependencies; False for a unit that is there."""
@@ -99,25 +126,26 @@ class Schedule:
             self._queue(unit.key)
 
     def _queue(self, key: str) -> None:
-        heapq.heappush(self._ready, (self._todo[key].order, key))
+        node = self._todo[key]
+        heapq.heappush(self._ready, (-node.chain, node.order, key))
 
-    def _submit(self, engine: Engine) -> None:
+    def _submit(self) -> None:
         """Fill the workers. A unit whose worker died goes again alone: a second death tells who it was."""
         self._recall()
         if self._suspects:
             if not self._running:
-                self._start(engine, self._suspects.pop(0))
+                self._start(self._suspects.pop(0))
             return
-        while self._ready and len(self._running) < self._workers:
-            self._start(engine, heapq.heappop(self._ready)[1])
+        while self._ready and len(self._running) < self._engine.at_hand:
+            self._start(heapq.heappop(self._ready)[-1])
 
-    def _start(self, engine: Engine, key: str) -> None:
+    def _start(self, key: str) -> None:
         node = self._todo[key]
         node.attempts += 1
         self._label = node.unit.label
         self._show()
         started = time.monotonic()
-        self._running[engine.submit(node.unit)] = key, started
+        self._running[self._engine.submit(node.unit, node.failed_on)] = key, started
 
     def _recall(self) -> None:
         """Try again what another process was computing."""
@@ -146,7 +174,7 @@ class Schedule:
         if isinstance(receipt.error, StoreFull):
             raise receipt.error
         if receipt.error is not None:
-            self._fail(node, receipt.error)
+            self._failed(node, receipt, receipt.error)
         elif receipt.outcome == "busy":
             node.attempts -= 1
             self._label = f"{node.unit.label} runs in another process"
@@ -190,6 +218,16 @@ class Schedule:
             node, WorkerDied(f"{death}, {node.attempts} times; the second time it was the only one running")
         )
 
+    def _failed(self, node: _Node, receipt: Receipt, error: BaseException) -> None:
+        """On a cluster the node may be at fault: try again, elsewhere if there is another."""
+        if node.attempts < self._engine.attempts:
+            node.failed_on |= {receipt.node} - {""}
+            self._queue(node.unit.key)
+            return
+        if receipt.host:
+            error = _on(receipt.host, node.attempts, error)
+        self._fail(node, error)
+
     def _fail(self, node: _Node, error: BaseException) -> None:
         self.counts.failed += 1
         self._failures.append((node.unit, error))
@@ -209,9 +247,8 @@ class Schedule:
         head = f"{counts.failed} unit{'s' * (counts.failed > 1)} failed"
         if counts.skipped:
             head += f", {counts.skipped} that need them were not started"
-        failure = UnitsFailed(
-            "\n  ".join([f"{head}; {counts.computed + counts.reused} others are kept:", *lines])
-        )
+        head = f"{head}; {counts.computed + counts.reused} others are kept:"
+        failure = UnitsFailed("\n  ".join([head, *lines]), self._failures)
         failure.__cause__ = self._failures[0][1]
         return failure
 
@@ -221,7 +258,7 @@ class Schedule:
         now = time.monotonic()
         spent = {key: now - started for key, started in self._running.values()}
         todo = ((node.unit, spent.get(key, 0.0)) for key, node in self._todo.items())
-        left = self._estimate.left(todo, self._workers)
+        left = self._estimate.left(todo, self._engine.slots)
         self._line.show(summary(self.counts, len(self._todo), self._line.elapsed, left, self._label))
 
 
@@ -245,13 +282,12 @@ def warn_of(messages: Sequence[str]) -> None:
         warnings.warn(message, DamagedWarning, stacklevel=2)
 
 
-def default_workers() -> int:
-    """ROBUST_WORKERS, else 1 with CUDA (units would share its memory), else one per CPU core."""
-    given = os.environ.get("ROBUST_WORKERS", "")
-    if given:
-        if not given.isdecimal() or int(given) < 1:
-            raise ValueError(f"ROBUST_WORKERS is {given!r}; give the number of worker processes, from 1")
-        return int(given)
-    import torch
+class FailedRepeatedly(RuntimeError):
+    """A unit that failed as often as its engine tries; its cause is the last error."""
 
-    return 1 if torch.cuda.is_available() else os.cpu_count() or 1
+
+def _on(host: str, attempts: int, error: BaseException) -> FailedRepeatedly:
+    first = str(error).partition("\n")[0]
+    repeated = FailedRepeatedly(f"{attempts} times, at last on {host}: {type(error).__name__}: {first}")
+    repeated.__cause__ = error
+    return repeated

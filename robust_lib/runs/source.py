@@ -21,6 +21,7 @@ _INSTALLED = tuple(
     os.path.realpath(sysconfig.get_path(name)) + os.sep
     for name in ("stdlib", "platstdlib", "purelib", "platlib")
 )
+_FOLDERS = {"site-packages", "dist-packages"}  # also a user's own, and links to elsewhere
 
 Names = tuple[str, ...]
 
@@ -182,7 +183,10 @@ def _is_installed(root: str) -> bool:
     places = (
         [spec.origin] if spec.has_location and spec.origin else list(spec.submodule_search_locations or [])
     )
-    return not places or any(os.path.realpath(place).startswith(_INSTALLED) for place in places)
+    return not places or any(
+        os.path.realpath(place).startswith(_INSTALLED) or _FOLDERS.intersection(Path(place).parts)
+        for place in places
+    )
 
 
 def is_ours(module: str) -> bool:

@@ -11,7 +11,7 @@ import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +31,9 @@ _FULL = (
     "os error 27",
     "os error 122",
 )
+
+
+_NO_FILE = IsADirectoryError, NotADirectoryError  # something else stands where a file was written
 
 
 class StoreFull(OSError):
@@ -125,11 +128,16 @@ class Store:
             known = meta.pop("checksum")
         except FileNotFoundError:
             raise _Faulty(f"{file} is missing") from None
-        except (ValueError, KeyError, AttributeError, TypeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError, *_NO_FILE):
             raise _Faulty(f"{file} cannot be read") from None
         if known != _text_digest(_as_json(meta)) or meta["key"] != key:
             raise _Faulty(f"{file} does not have the content it was written with")
         return meta
+
+    def remarks(self, unit: Unit) -> list[str]:
+        """What a reader must know of a unit's result, and of all it was made from. Raises Damaged."""
+        remarks: list[str] = self.meta(unit.key).get("remarks", [])
+        return remarks
 
     def verify(self) -> list[str]:
         """Check every file of every result; what is damaged is set aside. One message for each."""
@@ -141,17 +149,21 @@ class Store:
                 messages.append(str(self._set_aside(key, str(fault))))
         return messages
 
-    def save(self, unit: Unit, value: Any, *, seconds: float, device: str = "cpu") -> None:
+    def save(
+        self, unit: Unit, value: Any, *, seconds: float, device: str = "cpu", remarks: Sequence[str] = ()
+    ) -> None:
         """Keep a result. Either all of it is there afterwards, or nothing and one clear error.
 
-        Raises StoreFull, or codecs.ResultError for a result of no kind that can be kept.
+        `remarks` are what a reader of the result must know. Raises StoreFull, or codecs.ResultError for a result of
+        no kind that can be kept.
         """
         alone = nullcontext() if unit.key in self._held else self.locked(unit.key)
         with alone, self._translated():
             partial = self.path / "partial" / f"{unit.key}-{uuid.uuid4().hex[:8]}"
             partial.mkdir(parents=True)
             try:
-                meta = {**_description(unit, seconds, device), "kind": codecs.write(value, partial)}
+                meta = _description(unit, seconds, device) | {"remarks": list(remarks)}
+                meta["kind"] = codecs.write(value, partial)
                 _seal(partial, meta)
                 self._publish(unit.key, partial)
             except BaseException:
@@ -194,8 +206,9 @@ class Store:
     def paces(self) -> dict[str, Pace]:
         """Time and size of the finished units by function, from all runs on this store."""
         paces: dict[str, Pace] = {}
-        with suppress(FileNotFoundError):
-            for line in (self.path / "history.jsonl").read_text(encoding="utf-8").splitlines():
+        with suppress(FileNotFoundError, *_NO_FILE):
+            text = (self.path / "history.jsonl").read_text(encoding="utf-8", errors="replace")
+            for line in text.splitlines():
                 with suppress(ValueError, KeyError, TypeError):  # a line cut short by a kill or a full disk
                     note = json.loads(line)
                     paces[note["function"]] = _added(paces.get(note["function"]), note)
@@ -269,6 +282,8 @@ def _check_files(directory: Path, meta: dict[str, Any]) -> None:
             digest = _file_digest(file) if size == known["bytes"] else None
         except FileNotFoundError:
             raise _Faulty(f"{file} is missing") from None
+        except _NO_FILE:
+            raise _Faulty(f"{file} cannot be read") from None
         if digest is None:
             raise _Faulty(f"{file} has {size} bytes where {known['bytes']} were written")
         if digest != known["sha256"]:

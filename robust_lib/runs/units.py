@@ -29,13 +29,14 @@ class Unit:
     """A call worth keeping: a function and every one of its arguments.
 
     Two units are equal when function and arguments are, which needs no key and reads no data. `work` is an
-    optional measure of size (say examples x epochs x tokens); it is no part of the key and only serves
-    estimates of time. Made by `unit`.
+    optional measure of size (say examples x epochs x tokens), `gpus` the optional share of a GPU that it needs; they
+    are no part of the key, and only serve estimates of time and the placing on a cluster. Made by `unit`.
     """
 
     function: Callable[..., Any]
     arguments: Mapping[str, Any]
     work: float | None = None
+    gpus: float | None = None
 
     @functools.cached_property
     def name(self) -> str:
@@ -61,7 +62,7 @@ class Unit:
     @property
     def codes(self) -> list[str]:
         """What the source is hashed of: the function, and functions and classes among the arguments."""
-        return [self.name, *(_importable_name(leaf) for leaf in _leaves(self.arguments) if _is_code(leaf))]
+        return [self.name, *(_importable_name(leaf) for leaf in leaves(self.arguments) if _is_code(leaf))]
 
     @functools.cached_property
     def label(self) -> str:
@@ -74,11 +75,19 @@ class Unit:
     @functools.cached_property
     def dependencies(self) -> tuple[Unit, ...]:
         """The distinct units among the arguments, in order."""
-        return tuple(dict.fromkeys(leaf for leaf in _leaves(self.arguments) if isinstance(leaf, Unit)))
+        return tuple(dict.fromkeys(leaf for leaf in leaves(self.arguments) if isinstance(leaf, Unit)))
 
     def sized(self, work: float) -> Unit:
         """The same unit with a measure of its size, for estimates of time."""
         return dataclasses.replace(self, work=work)
+
+    def placed(self, gpus: float) -> Unit:
+        """The same unit with the share of a GPU it needs on a cluster: above 0, whole from 1 on."""
+        if not gpus > 0 or (gpus > 1 and gpus != round(gpus)):
+            raise UnitError(
+                f"{self.label}: gpus = {gpus}; give a share above 0 and up to 1, or a whole number"
+            )
+        return dataclasses.replace(self, gpus=gpus)
 
     def call(self, result_of: Callable[[Unit], Any]) -> Any:
         """Call the function, with `result_of(unit)` in the place of every unit among the arguments."""
@@ -110,7 +119,8 @@ class Unit:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The key travels along: a worker needs it, and may not be able to recompute it cheaply.
-        return _restored, (self.function, dict(self.arguments), self.work, self.__dict__.get("key"))
+        rest = self.work, self.gpus, self.__dict__.get("key")
+        return _restored, (self.function, dict(self.arguments), *rest)
 
 
 def unit(function: Callable[..., Any], /, **arguments: Any) -> Unit:
@@ -175,9 +185,13 @@ def _shown(name: str, value: Any) -> str:
 
 
 def _restored(
-    function: Callable[..., Any], arguments: dict[str, Any], work: float | None, key: str | None
+    function: Callable[..., Any],
+    arguments: dict[str, Any],
+    work: float | None,
+    gpus: float | None,
+    key: str | None,
 ) -> Unit:
-    made = Unit(function, arguments, work)
+    made = Unit(function, arguments, work, gpus)
     if key is not None:
         made.__dict__["key"] = key
     return made
@@ -262,17 +276,17 @@ def _filled(value: Any, result_of: Callable[[Unit], Any]) -> Any:
     return value
 
 
-def _leaves(value: Any) -> Iterator[Any]:
+def leaves(value: Any) -> Iterator[Any]:
     """What stands in lists and dicts, at any depth."""
     if isinstance(value, (list, tuple, Mapping)):
         for item in value.values() if isinstance(value, Mapping) else value:
-            yield from _leaves(item)
+            yield from leaves(item)
     else:
         yield value
 
 
 def _holds_units(value: Any) -> bool:
-    return any(isinstance(leaf, Unit) for leaf in _leaves(value))
+    return any(isinstance(leaf, Unit) for leaf in leaves(value))
 
 
 def _identity(value: Any, where: str) -> Any:
