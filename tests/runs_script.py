@@ -23,11 +23,17 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
     if kind == "frames":  # two small frames, and a large one that waits for them, with any number of workers
         small = [runs.unit(work.frame, folder=folder, rows=rows) for rows in (10, 20)]
         return [*small, runs.unit(work.frame, folder=folder, rows=int(rest), after=small)]
+    if kind == "trained":
+        broken = [runs.unit(work.fails, folder=folder, value=3)] if rest == "broken" else []
+        parts = runs.unit(work.total, folder=folder, parts=[number(1), number(2)])
+        return [number(1), runs.unit(work.fitted, folder=folder), parts, *broken]
     if kind == "parts":
         return [runs.unit(work.counts_on, folder=folder, upto=40, seconds=float(rest))]
     if kind == "grid":  # units of all kinds that depend on one another, about a second of them for each ten
         numbers = [number(value, seconds=0.05) for value in range(int(rest))]
-        frames = [runs.unit(work.frame, folder=folder, rows=50 * (seed + 1), seed=seed) for seed in range(int(rest))]
+        frames = [
+            runs.unit(work.frame, folder=folder, rows=50 * (seed + 1), seed=seed) for seed in range(int(rest))
+        ]
         lengths = [runs.unit(work.length, folder=folder, table=table) for table in frames[:1]]
         counted = runs.unit(work.counts_on, folder=folder, upto=int(rest), seconds=0.05)
         return [*numbers, *frames, *lengths, counted, runs.unit(work.total, folder=folder, parts=numbers)]

@@ -26,7 +26,10 @@ sys.path.insert(0, str(HERE))
 
 import runs_work as work  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("default::ResourceWarning", "default::FutureWarning")
+pytestmark = [
+    pytest.mark.xdist_group("ray"),  # one cluster for all
+    pytest.mark.filterwarnings("default::ResourceWarning", "default::FutureWarning"),
+]
 
 
 @pytest.fixture(scope="module")

@@ -177,7 +177,7 @@ class Together:
         import accelerate
         from accelerate.utils import broadcast_object_list
 
-        main = accelerate.PartialState().is_main_process
+        main = accelerate.Accelerator().is_main_process
         receipt = Receipt("found")
         with self._store.locked(unit.key) if main else nullcontext():
             (found,) = broadcast_object_list([unit in self._store])
@@ -197,7 +197,7 @@ def meet() -> None:
     if together():
         import accelerate
 
-        accelerate.PartialState().wait_for_everyone()
+        accelerate.Accelerator().wait_for_everyone()
 
 
 def together() -> bool:
