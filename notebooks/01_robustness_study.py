@@ -430,8 +430,8 @@ for task in p.tasks:
             checks.lost("3.5-i", model, dense, below=0)
         if of_one_size and "Pretrained-l6" in small and task in ("mnli", "fever"):
             checks.ood("E-a", (task, "Pretrained-l6", 0.0), model, above=0)
-claims = [("3.5-k", p.tasks), *(("E-c", [task]) for task in p.tasks if task in ("mnli", "fever"))]
-for item, tasks in claims if of_one_size else []:
+shared = [("3.5-k", p.tasks), *(("E-c", [task]) for task in p.tasks if task in ("mnli", "fever"))]
+for item, tasks in shared if of_one_size else []:
     groups = [
         [(found[task, name, 0.0], found[task, "dense", 0.0]) for task in tasks for name in names]
         for names in (distilled, plain)
@@ -464,9 +464,9 @@ for pair in pairs:
     )
 
 # %%
-outputs = {"claims": checks.claims, "table_survival": checks.survival}
-report.save(run.directory, outputs, about=run.record)
-outputs["claims"]
+claims = checks.claims
+report.save(run.directory, {"claims": claims, "table_survival": checks.survival}, about=run.record)
+claims
 
 # %% [markdown]
 # Which claims survive the control of as many steps? Numbers of checks, as the paper compares and against our controls.

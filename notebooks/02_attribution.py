@@ -374,10 +374,10 @@ for sparsity in p.sparsities:
 quantity = "agreement in percent, above a constant answer"
 checks.add("4.1-a", "MNLI", quantity, agreement, above=constant, printed=printed)
 checks.add(f"4.1-a{report.OURS}", "MNLI", "AUROC of the variance for hard", area, above=0.5)
-outputs = {"claims": checks.claims, "table_survival": checks.survival}
-report.save(run.directory, outputs, about=run.record)
+claims = checks.claims
+report.save(run.directory, {"claims": claims, "table_survival": checks.survival}, about=run.record)
 display(report.sheet(checks.survival))
-outputs["claims"]
+claims
 
 # %% [markdown]
 # ## Where the paper contradicts itself

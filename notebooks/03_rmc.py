@@ -474,10 +474,10 @@ if "mnli" in p.tasks:
             "percent smaller gap between easy and hard",
         )
         checks.add(item, checks.named(model), quantity, ours.times(100), above=0, printed=printed)
-outputs = {"claims": checks.claims, "table_survival": checks.survival}
-report.save(run.directory, outputs, about=run.record)
+claims = checks.claims
+report.save(run.directory, {"claims": claims, "table_survival": checks.survival}, about=run.record)
 display(report.sheet(checks.survival))
-outputs["claims"]
+claims
 
 # %% [markdown]
 # ## Where the paper contradicts itself

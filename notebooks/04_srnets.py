@@ -843,13 +843,13 @@ for task in p.tasks if 8 in drawn else ():
                 ask(place, "5.2-b", at[f"gradual {length}"], at[f"{other} {length}"], above=0)
         for shorter, longer in itertools.pairwise(lengths):
             ask(place, "5.2-c", at[f"gradual {shorter}"], at[f"fixed, hard {longer}"], above=0)
-outputs = {"claims": checks.claims, "table_survival": checks.survival}
-report.save(run.directory, outputs, about=run.record)
+claims = checks.claims
+report.save(run.directory, {"claims": claims, "table_survival": checks.survival}, about=run.record)
 asked = {entry["item"].split(",")[0] for entry in checks.records}
 absent = [item for item in published.claims(4)["item"] if item not in asked]
 print(f"not asked with these parameters: {', '.join(absent) or 'none'}")
 display(report.sheet(checks.survival))
-outputs["claims"]
+claims
 
 # %% [markdown]
 # ## Deviations

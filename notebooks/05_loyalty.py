@@ -31,8 +31,16 @@
 # [![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)](https://colab.research.google.com/github/robust-lib/robust-lib/blob/main/notebooks/05_loyalty.ipynb)
 
 # %% [markdown]
-# Where the package is missing, as on Colab, it is installed first. On Colab `scale = "colab"` in the cell of values is
-# enough: what is not changed there comes from that scale's file.
+# Where the package is missing, as on Colab, it is installed first. Real words want a lexicon that is on no hub: on Colab, run these
+# lines after the first cell; then `scale = "colab"` in the cell of values is enough: what is not changed there comes from that
+# scale's file.
+#
+# ```
+# !wget https://github.com/nmrksic/counter-fitting/raw/master/word_vectors/counter-fitted-vectors.txt.zip
+# !unzip counter-fitted-vectors.txt.zip
+# !python -m robust_lib.attack build counter-fitted-vectors.txt data
+# !python -m nltk.downloader -d data/lexica/nltk_data averaged_perceptron_tagger_eng universal_tagset
+# ```
 
 # %%
 import importlib.metadata
@@ -669,10 +677,10 @@ for item, model in (
         checks.add(f"{item}{report.OURS}", model, quantity, fooled, below=0, told=told)
 for measure, printed in zip(LOYAL, (1.5, 4.6), strict=True):
     check("6-a", "Pure KD", "Truncate & Finetune", measure, above=0, printed=printed)
-outputs = {"claims": checks.claims, "table_survival": checks.survival}
-report.save(run.directory, outputs, about=run.record)
+claims = checks.claims
+report.save(run.directory, {"claims": claims, "table_survival": checks.survival}, about=run.record)
 display(report.sheet(checks.survival))
-outputs["claims"]
+claims
 
 # %% [markdown]
 # ## Deviations

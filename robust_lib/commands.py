@@ -74,15 +74,20 @@ def at_once(jobs: Sequence[Job], *, scale: str, engine: str) -> dict[str, str]:
     """
     from robust_lib import plan  # here: it loads torch
 
-    needed = {job.notebook.stem: runs.closure(plan.units(job.notebook, job.values)) for job in jobs}
+    asked = {job.notebook.stem: plan.units(job.notebook, job.values) for job in jobs}
     run = runs.start("at_once", {"scale": scale, "engine": engine})
     print(f"the units of {len(jobs)} notebooks on {engine}", flush=True)
     try:
-        run.complete([unit for units in needed.values() for unit in units])
+        run.complete([unit for units in asked.values() for unit in units])
+    except (runs.EngineError, runs.StoreFull) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return dict.fromkeys(asked, "its units were not run")
     except runs.UnitsFailed as error:
         print(error, file=sys.stderr)
         failed = {unit: str(reason) for unit, reason in error.failures}
-        needing = {name: [unit for unit in units if unit in failed] for name, units in needed.items()}
+        needing = {
+            name: [unit for unit in runs.closure(units) if unit in failed] for name, units in asked.items()
+        }
         return {name: f"{units[0].label}: {failed[units[0]]}" for name, units in needing.items() if units}
     return {}
 

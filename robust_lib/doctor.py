@@ -6,6 +6,7 @@ Packages come first and are looked at without importing them, so that a broken e
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import io
 import os
@@ -29,7 +30,6 @@ SCALES = ("micro", "colab", "paper")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE = 5.0  # seconds for the hub to answer
 _MONTH = 30 * 24.0  # hours
-_REINSTALL = "pip install -e '.[pinned]', after pip install of the torch pinned there"
 _WHOLE = 0.98  # of the rows published: publishers' versions differ by a few blank rows
 
 
@@ -69,22 +69,32 @@ def packages(extras: Iterable[str] = ()) -> Iterator[Finding]:
     required = [Requirement(text) for text in importlib.metadata.requires(PROJECT) or []]
     python = Requirement(f"python{project['Requires-Python']}")
     yield from _compared("python", [python], "install a Python in that range")
-    ranges = [one for one in required if one.marker is None]
-    yield from _compared("packages", ranges, _REINSTALL)
     pins = list(_of_extra(required, "pinned"))
+    yield from _compared("packages", [one for one in required if one.marker is None], _install(pins))
     if wrong := [text for one in pins if (text := _mismatch(one))]:
         remedy = "the tables were made with the pins; `make` keeps an environment that has them"
         yield Finding("pins", f"{len(wrong)} of {len(pins)} differ: {', '.join(wrong)}", remedy)
     else:
         yield Finding("pins", f"all {len(pins)} as pinned")
     for extra in extras:
-        yield from _compared(extra, list(_of_extra(required, extra)), f"pip install '{PROJECT}[{extra}]'")
+        asked = list(_of_extra(required, extra))
+        yield from _compared(extra, asked, _install(asked, extra))
         if extra == "browser":
             yield _browser()
 
 
 def _of_extra(required: Iterable[Requirement], extra: str) -> Iterator[Requirement]:
     return (one for one in required if one.marker is not None and one.marker.evaluate({"extra": extra}))
+
+
+def _install(pins: Iterable[Requirement], extra: str = "pinned") -> str:
+    """The command that brings the pins, in a checkout or out of one: torch first and by its version, as make does."""
+    named = [f"{one.name}{one.specifier}" for one in pins]
+    first = [one for one in named if one.startswith("torch==")]
+    rest = " ".join(one for one in named if one not in first)
+    if (Path(__file__).parents[1] / "pyproject.toml").is_file():
+        rest = f"-e '.[{extra}]'"
+    return " && ".join(f"pip install {what}" for what in (*first, rest))
 
 
 def _compared(name: str, required: Sequence[Requirement], remedy: str) -> Iterator[Finding]:
@@ -161,7 +171,7 @@ def splits(wanted: Iterable[data.Split]) -> Iterator[Finding]:
 
 def _of_directory(directory: str, sizes: Mapping[str, int]) -> Iterator[Finding]:
     if not Path(directory).is_dir():
-        remedy = f"`python -m robust_lib.data export {directory}` makes one, where there is a network; or --source DIR"
+        remedy = f"`python -m robust_lib.data export {directory}` makes one, where there is a network"
         yield Finding(
             "data", f"{directory}: no such data directory ({len(sizes)} splits wanted)", remedy, stops=True
         )
@@ -190,13 +200,17 @@ def _split(directory: str, path: str, size: int, damaged: Mapping[str, str]) -> 
 
     try:
         files = sources.split_files(directory, path)
-        counts = [_rows(file) for file in files.values()]
     except DataError:
         return f"{path} is missing", places.remedy(path, directory)
-    except (OSError, ValueError) as error:
-        return f"{path} is damaged ({str(error).splitlines()[0][:80]})", "delete it and fetch it again"
-    if again := [remedy for file in files.values() if (remedy := damaged.get(str(file)))]:
-        return f"{path} is damaged", again[0]
+    counts: list[int | None] = []
+    for file in files.values():
+        try:
+            counts.append(_rows(file))
+        except (OSError, ValueError) as error:
+            again = f"delete {file}; then {places.remedy(path, directory)}"
+            return f"{path} is damaged ({str(error).splitlines()[0][:80]})", again
+    if known := [damaged[str(file)] for file in files.values() if str(file) in damaged]:
+        return f"{path} is damaged", known[0]
     if len(counts) > 1 or counts[0] is None:
         return path, ""  # rows of text files and of splits made of several are not counted
     if counts[0] < size:
@@ -266,9 +280,8 @@ def encoders(wanted: Iterable[models.Encoder]) -> Iterator[Finding]:
             if any((Path(location) / file).is_file() for file in (*files, "model.safetensors.index.json")):
                 there.append(encoder.name)
             else:
-                yield Finding(
-                    "encoders", f"{location} holds no {files[0]}", "copy the weights there", stops=True
-                )
+                remedy = f"copy {files[0]} from where its config.json came from into {location}"
+                yield Finding("encoders", f"{location} holds no {files[0]}", remedy, stops=True)
         elif any(isinstance(try_to_load_from_cache(location, file), str) for file in files):
             there.append(encoder.name)
         else:
@@ -283,13 +296,15 @@ def _fetched(name: str, found: str, left: Sequence[str]) -> Finding:
     found += f"; to be fetched: {', '.join(left)}"
     reason = _no_hub()
     if reason:
-        remedy = "go where there is a network; or give directories with --source and --encoder"
+        option = "--source" if name == "data" else "--encoder"
+        remedy = f"run it once where there is a network; or name a directory that has them with {option}"
         return Finding(name, f"{found}, but {reason}", remedy, stops=True)
     return Finding(name, found)
 
 
+@functools.cache
 def _no_hub() -> str:
-    """Why the hub cannot be asked; "" if it answers."""
+    """Why the hub cannot be asked; "" if it answers. Asked once: one that is out of reach takes its time."""
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
@@ -303,18 +318,17 @@ def _no_hub() -> str:
 
 def lexica(wanted: Iterable[Any]) -> Iterator[Finding]:
     """The lexical resources of the attacks that units make, as `attack.doctor` lists them."""
+    from robust_lib import plan
     from robust_lib.attack import doctor
 
     for words in wanted:
         listed = doctor.resources(words.source, words.sentences and words.sentences.name)
-        lacking = [resource for resource in listed if resource.missing]
         have = ", ".join(
             dict.fromkeys(resource.name.partition(",")[0] for resource in listed if resource.file)
         )
         yield Finding("lexica", f"{words.source}: {have}")
-        for remedy in dict.fromkeys(resource.remedy for resource in lacking):
-            names = ", ".join(resource.name for resource in lacking if resource.remedy == remedy)
-            yield Finding("lexica", f"{words.source}: {names} missing", remedy, stops=True)
+        for found, remedy in plan.words_missing(words):
+            yield Finding("lexica", found, remedy, stops=True)
 
 
 def store(kept: runs.Store, *, verify: bool) -> Iterator[Finding]:
@@ -325,7 +339,7 @@ def store(kept: runs.Store, *, verify: bool) -> Iterator[Finding]:
     yield Finding("store", f"{kept.path}: {len(keys):,} units, {size / 1e9:.3g} GB ({what})")
     if damaged:
         remedy = "nothing is lost: they are computed again when they are needed"
-        yield Finding("store", f"{len(damaged)} damaged units", remedy)
+        yield Finding("store", f"{len(damaged)} damaged unit{'s' if len(damaged) > 1 else ''}", remedy)
 
 
 def _faulty(kept: runs.Store, key: str) -> bool:
@@ -354,17 +368,18 @@ def _bytes_in(folder: Path) -> int:
 
 
 def hours(units: Sequence[runs.Unit], kept: runs.Store) -> Finding:
-    """About how long the units take on this machine's GPUs or cores, all of them from the start."""
-    import torch
+    """About how long the units take in as many workers as there would be here, all of them from the start.
 
-    from robust_lib import plan
+    It stops nothing: the speed may be assumed.
+    """
+    from robust_lib import plan, runs
 
-    speed, number = plan.speed_here(units, kept), torch.cuda.device_count() or os.cpu_count() or 1
+    speed, number = plan.speed_here(units, kept), runs.default_workers()
     taken = plan.work(units) / speed.rate / number / 3600
     found = f"about {taken:,.1f} h on {number} x {speed.device}, {speed.rate:.1e} FLOP/s each, {speed.known}"
     if taken < _MONTH:
         return Finding("time", found)
-    return Finding("time", found, "more GPUs: `make plan` says how many; or a smaller scale", stops=True)
+    return Finding("time", found, "more GPUs: `python -m robust_lib plan` says how many; or a smaller scale")
 
 
 def memory(units: Iterable[runs.Unit]) -> Finding:
@@ -399,9 +414,9 @@ def findings(
     try:
         from robust_lib import commands, plan, runs
     except Exception as error:  # a package that is there but broken raises anything
-        yield Finding(
-            "packages", f"cannot be imported: {type(error).__name__}: {error}", _REINSTALL, stops=True
-        )
+        required = map(Requirement, importlib.metadata.requires(PROJECT) or [])
+        remedy = _install(_of_extra(required, "pinned"))
+        yield Finding("packages", f"cannot be imported: {type(error).__name__}: {error}", remedy, stops=True)
         return
     yield from device()
     units, values = [], []
@@ -412,12 +427,16 @@ def findings(
             values.append(job.values)
         except params.ParameterError as error:
             yield Finding("values", str(error), f"correct them; {path.stem} is left out below", stops=True)
-    yield from dict.fromkeys(_material(units, values))
+    said = set()
+    for finding in _material(units, values, scale):
+        if finding not in said:  # two splits may want the same
+            yield finding
+        said.add(finding)
     with runs.planning():
         kept = runs.start("any", {"scale": scale}).store
     units = list(dict.fromkeys(units))
     yield from store(kept, verify=verify)
-    needs = {one: plan.disk(units if one == scale else _units(one)) for one in SCALES}
+    needs = {one: plan.disk(units if one == scale else _units(one, names)) for one in SCALES}
     yield disk(needs, scale, kept.path)
     yield memory(units)
     yield hours(units, kept)
@@ -439,12 +458,12 @@ def _job(path: Path, scale: str, given: Mapping[str, Any]) -> commands.Job:
     return commands.prepare([path], scale=scale, given=own)[0] if own else job
 
 
-def _units(scale: str) -> set[runs.Unit]:
-    """All units of a scale, by its own values; none of a notebook whose values are wrong, which is another's matter."""
+def _units(scale: str, names: Sequence[str]) -> set[runs.Unit]:
+    """The units of a scale's notebooks, by its own values; none of one whose values are wrong: another's matter."""
     from robust_lib import commands, plan, runs
 
     with contextlib.redirect_stdout(io.StringIO()):  # nor is it told here which notebooks the scale has not
-        paths = commands.choose((), scale)
+        paths = commands.choose(names, scale)
     units: set[runs.Unit] = set()
     for path in paths:
         with contextlib.suppress(params.ParameterError):
@@ -452,7 +471,9 @@ def _units(scale: str) -> set[runs.Unit]:
     return units
 
 
-def _material(units: Iterable[runs.Unit], values: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+def _material(
+    units: Iterable[runs.Unit], values: Iterable[Mapping[str, Any]], scale: str
+) -> Iterator[Finding]:
     """The data, encoders and lexica that units name, and the published errors that values do."""
     from robust_lib import data, models
     from robust_lib.attack import lexica as words
@@ -471,9 +492,8 @@ def _material(units: Iterable[runs.Unit], values: Iterable[Mapping[str, Any]]) -
                 "errors", f"{directory}: {len(data.error_lists(directory)):,} questions, published lists"
             )
         except data.DataError as error:
-            yield Finding(
-                "errors", str(error).splitlines()[0], "fetch them, or set errors to null", stops=True
-            )
+            remedy = f"store them there, or leave that section out: errors: null in params/{scale}/06_miniature.yaml"
+            yield Finding("errors", str(error).splitlines()[0], remedy, stops=True)
 
 
 def examine(*, scale: str, **asked: Any) -> int:
@@ -482,5 +502,6 @@ def examine(*, scale: str, **asked: Any) -> int:
     for finding in findings(scale=scale, **asked):
         print(finding, flush=True)
         stops += finding.stops
-    print(f"scale {scale} {f'cannot run here: {stops} gaps' if stops else 'can run here'}")
+    gaps = f"{stops} gap{'s' if stops > 1 else ''}"
+    print(f"scale {scale} {f'cannot run here: {gaps}' if stops else 'can run here'}")
     return min(stops, 1)

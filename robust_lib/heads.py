@@ -15,7 +15,7 @@ import transformers
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from robust_lib import train
+from robust_lib import passes
 
 Importance = Float[Tensor, "layers heads"]
 Variant = Literal["per_sample", "batch_gradient"]
@@ -80,7 +80,7 @@ def gated(model: transformers.PreTrainedModel, gates: Float[Tensor, "*batch laye
 
 def importance(
     model: transformers.PreTrainedModel,
-    batches: Iterable[train.Batch],
+    batches: Iterable[passes.Batch],
     *,
     variant: Variant = "per_sample",
 ) -> Importance:
@@ -181,13 +181,13 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
 
 
 def _gradients(
-    model: transformers.PreTrainedModel, batch: train.Batch
+    model: transformers.PreTrainedModel, batch: passes.Batch
 ) -> Float[Tensor, "batch layers heads"]:
     """dL(x) / d xi of every example from one backward pass: each has gates of its own, and meets no other."""
     labels = batch["labels"]
     gates = torch.ones(len(labels), *_shape(model), device=labels.device, requires_grad=True)
     with torch.enable_grad(), gated(model, gates):
-        logits = model(**{name: batch[name] for name in train.INPUTS if name in batch}).logits
+        logits = model(**{name: batch[name] for name in passes.INPUTS if name in batch}).logits
         (gradients,) = torch.autograd.grad(F.cross_entropy(logits, labels, reduction="sum"), gates)
     return gradients
 

@@ -6,7 +6,7 @@ import difflib
 import functools
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -221,22 +221,20 @@ def cls_states(model: nn.Module) -> Iterator[None]:
 
     They are (batch, layers, width), the layers' outputs at the first token, with their gradient.
     """
-    states: list[torch.Tensor] = []
+    states: dict[nn.Module, torch.Tensor] = {}
 
-    def recording(layer: int) -> Callable[..., None]:
-        def hook(_: nn.Module, inputs: object, made: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
-            del states[layer:]  # what is left of a pass that was broken off
-            states.append((made if isinstance(made, torch.Tensor) else made[0])[:, 0])
+    def record(layer: nn.Module, inputs: object, made: torch.Tensor | tuple[torch.Tensor, ...]) -> None:
+        states[layer] = (made if isinstance(made, torch.Tensor) else made[0])[:, 0]
 
-        return hook
-
-    def give(_: nn.Module, inputs: object, made: dict[str, torch.Tensor]) -> None:
-        made["cls_states"] = torch.stack(states, dim=1)
+    def give(_: nn.Module, inputs: object, made: dict[str, torch.Tensor] | None) -> None:
+        if made is not None:
+            made["cls_states"] = torch.stack(list(states.values()), dim=1)
         states.clear()
 
     _, stack = layer_stack(model)
-    hooks = [layer.register_forward_hook(recording(place)) for place, layer in enumerate(stack)]
-    hooks.append(model.register_forward_hook(give))
+    hooks = [layer.register_forward_hook(record) for layer in stack]
+    # Of a pass that is broken off nothing may be kept: its graph would hold the memory that ran out.
+    hooks.append(model.register_forward_hook(give, always_call=True))
     try:
         yield
     finally:

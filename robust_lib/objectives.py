@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from robust_lib import losses, metrics, smoothing, train
+from robust_lib import losses, metrics, passes, smoothing
 
 Reduction = Literal["batchmean", "mean"]
 
@@ -27,19 +27,19 @@ class ObjectiveError(ValueError):
     """Frames that do not describe the training examples; the message names what differs."""
 
 
-def vanilla(names: Sequence[str], ids: "pd.Index[Any]") -> train.Loss:
+def vanilla(names: Sequence[str], ids: "pd.Index[Any]") -> passes.Loss:
     """Cross entropy."""
     return lambda logits, batch: losses.ce(logits, batch["labels"])
 
 
-def spans(names: Sequence[str], ids: "pd.Index[Any]") -> train.Loss:
+def spans(names: Sequence[str], ids: "pd.Index[Any]") -> passes.Loss:
     """Cross entropy of both ends of an answer, for windows of span questions (see `losses.spans`)."""
     return lambda logits, batch: losses.spans(logits, batch["labels"], batch["attention_mask"])
 
 
 def distil(
     names: Sequence[str], ids: "pd.Index[Any]", *, teacher: pd.DataFrame, weight: float = LAMBDA
-) -> train.Loss:
+) -> passes.Loss:
     """Task-specific distillation from the teacher's predictions on the training split (equation 3, d = 1)."""
     return _distilled(_logits(teacher, names, ids), weight)
 
@@ -51,7 +51,7 @@ def smooth(
     teacher: pd.DataFrame,
     degree: float,
     weight: float = LAMBDA,
-) -> train.Loss:
+) -> passes.Loss:
     """The same with every example's teacher smoothed alike: d = `degree` in equation 2, 0.9 in the paper."""
     logits = _logits(teacher, names, ids)
     return _distilled(smoothing.smooth(logits, torch.full((len(ids),), degree)), weight)
@@ -65,7 +65,7 @@ def rmc(
     variances: pd.DataFrame,
     alpha: float,
     weight: float = LAMBDA,
-) -> train.Loss:
+) -> passes.Loss:
     """Robust model compression: each example's teacher smoothed by its own difficulty (equations 1 to 3).
 
     `variances` holds `variance` by id, as `methods.loss_variance` makes it. alpha 1 is `distil`.
@@ -84,7 +84,7 @@ def kd(
     alpha: float = 1.0,
     reduction: Reduction = "batchmean",
     times_squared_temperature: bool = True,
-) -> train.Loss:
+) -> passes.Loss:
     """Knowledge distillation: (1 - alpha) CE + alpha KD from the teacher's predictions on the training split.
 
     Paper 3's Pure KD is temperature 10, alpha 1; it does not say which of the conventions of `losses.kd` it takes.
@@ -113,7 +113,7 @@ def pkd(
     reduction: Reduction = "mean",
     times_squared_temperature: bool = True,
     normalized: bool = True,
-) -> train.Loss:
+) -> passes.Loss:
     """BERT-PKD: (1 - alpha) CE + alpha KD + beta PT [Sun et al. 2019, equation 8; values and `mean` of its code].
 
     PT is `losses.pkd`. The student's states are those of `models.cls_states`, within which it has to be trained;
@@ -135,7 +135,7 @@ def pkd(
         times_squared_temperature=times_squared_temperature,
     )
 
-    def loss(student: Tensor, batch: train.Batch) -> Tensor:
+    def loss(student: Tensor, batch: passes.Batch) -> Tensor:
         if "cls_states" not in batch:
             raise ObjectiveError(
                 "pkd: the student's [CLS] states are not there; train within models.cls_states"
@@ -152,12 +152,12 @@ def pkd(
     return loss
 
 
-def focal(names: Sequence[str], ids: "pd.Index[Any]", *, gamma: float) -> train.Loss:
+def focal(names: Sequence[str], ids: "pd.Index[Any]", *, gamma: float) -> passes.Loss:
     """Focal loss; gamma is 2 in the paper."""
     return lambda logits, batch: losses.focal(logits, batch["labels"], gamma=gamma)
 
 
-def jtt(names: Sequence[str], ids: "pd.Index[Any]", *, first: pd.DataFrame, up_weight: float) -> train.Loss:
+def jtt(names: Sequence[str], ids: "pd.Index[Any]", *, first: pd.DataFrame, up_weight: float) -> passes.Loss:
     """Just train twice: the examples that a first model got wrong count `up_weight` times, 2 in the paper.
 
     The weights have mean 1 over the training set, as the paper's do (appendix C); the original method adds copies
@@ -169,20 +169,20 @@ def jtt(names: Sequence[str], ids: "pd.Index[Any]", *, first: pd.DataFrame, up_w
     return lambda logits, batch: losses.reweighted(logits, batch["labels"], _of(batch, weights))
 
 
-def poe(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> train.Loss:
+def poe(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> passes.Loss:
     """Product of experts: the model learns what it has to add to the bias model (see `losses.poe`)."""
     log_probs = _log_probs(bias, names, ids)
     return lambda logits, batch: losses.poe(logits, _of(batch, log_probs), batch["labels"])
 
 
-def reweight(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> train.Loss:
+def reweight(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) -> passes.Loss:
     """Example reweighting: an example counts by what the bias model leaves of it.
 
     sum_i w_i L_i / sum_i w_i over the batch, w = 1 - beta. Where beta is equal in the batch it is cross entropy.
     """
     log_probs = _log_probs(bias, names, ids)
 
-    def loss(logits: Tensor, batch: train.Batch) -> Tensor:
+    def loss(logits: Tensor, batch: passes.Batch) -> Tensor:
         # The floor keeps a batch that the bias model is certain of from dividing zero by zero.
         weights = _unexplained(batch, log_probs).clamp(min=1e-6)
         return losses.reweighted(logits, batch["labels"], weights / weights.mean())
@@ -192,7 +192,7 @@ def reweight(names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame) 
 
 def confidence_regularised(
     names: Sequence[str], ids: "pd.Index[Any]", *, bias: pd.DataFrame, teacher: pd.DataFrame
-) -> train.Loss:
+) -> passes.Loss:
     """Confidence regularisation: a teacher, the less sure of itself the more of the example is bias.
 
     KL(s || model), s_j proportional to p_j^(1 - beta) of the teacher's probabilities p. The paper's cross entropy to s
@@ -201,14 +201,14 @@ def confidence_regularised(
     """
     log_probs, teacher_logits = _log_probs(bias, names, ids), _logits(teacher, names, ids)
 
-    def loss(logits: Tensor, batch: train.Batch) -> Tensor:
+    def loss(logits: Tensor, batch: passes.Batch) -> Tensor:
         target = smoothing.smooth(_of(batch, teacher_logits), _unexplained(batch, log_probs))
         return losses.kd(logits, target)
 
     return loss
 
 
-def _unexplained(batch: train.Batch, log_probs: Tensor) -> Tensor:
+def _unexplained(batch: passes.Batch, log_probs: Tensor) -> Tensor:
     """1 - beta of the batch's examples."""
     return -torch.expm1(_of(batch, log_probs).gather(1, batch["labels"][:, None]).squeeze(1))
 
@@ -217,13 +217,13 @@ def _log_probs(bias: pd.DataFrame, names: Sequence[str], ids: "pd.Index[Any]") -
     return F.log_softmax(_logits(bias, names, ids, whose="bias model"), dim=-1)
 
 
-def _distilled(teacher_logits: Tensor, weight: float, **conventions: Any) -> train.Loss:
+def _distilled(teacher_logits: Tensor, weight: float, **conventions: Any) -> passes.Loss:
     return lambda logits, batch: losses.distilled(
         logits, batch["labels"], _of(batch, teacher_logits), weight=weight, **conventions
     )
 
 
-def _of(batch: train.Batch, known: Tensor) -> Tensor:
+def _of(batch: passes.Batch, known: Tensor) -> Tensor:
     """The rows of the batch's examples, where the batch is."""
     return known[batch["index"].to(known.device)].to(batch["index"].device)
 

@@ -566,16 +566,21 @@ def check(notebook: str, parameters: Mapping[str, Any], *, file: str | Path | No
 
     In an open notebook `scale = "colab"`, set by hand in the tagged cell or in a cell after it, takes the other values
     from that scale's YAML, except those edited in the tagged cell and all that a cell after it names; a line says so.
-    Where papermill has set the scale, the values are taken as they stand.
+    Where papermill has set the scale, the values are taken as they stand. ParameterError where the cell that set it
+    cannot be read, as nothing then tells micro's values from edited ones.
     """
     where = str(file or notebook)
     if notebook not in NOTEBOOKS:
         raise ParameterError(f"{where}: no notebook {notebook!r}; {nearest(notebook, NOTEBOOKS)}")
     model = NOTEBOOKS[notebook]
     if file is None and "__builtins__" in parameters:
-        cells = _cells(parameters)
-        parameters = _assigned(parameters, model, cells)
-        if _by_hand(cells) and parameters.get("scale") in ("colab", "paper"):
+        cells, scale = _cells(parameters), parameters.get("scale")
+        if "In" in parameters and not cells and scale in ("colab", "paper"):
+            raise ParameterError(
+                f"{where}: scale = {scale!r}: run the cell of values again, with plain values"
+            )
+        parameters = _assigned(parameters, model)
+        if _by_hand(cells) and scale in ("colab", "paper"):
             parameters = _at_scale(notebook, parameters, cells)
     try:
         return model.model_validate(dict(parameters))
@@ -624,7 +629,7 @@ def load(file: str | Path) -> dict[str, Any]:
     """Names to values of a YAML. They are judged by `check`, over the notebook's defaults.
 
     Raises ParameterError for a file that is missing, not YAML, not a mapping of names, names a key twice, or holds
-    what no parameter is: a tag, a text of unprintable characters or of more than 1,000, more than 10,000 values.
+    what no parameter is: a tag, a text with control characters or of more than 1,000, more than 10,000 values.
     """
     try:
         with Path(file).open(encoding="utf-8") as stream:
@@ -634,10 +639,10 @@ def load(file: str | Path) -> dict[str, Any]:
     if len(text) > _LARGEST:
         raise ParameterError(f"{file}: has more than {_LARGEST} characters; expected a YAML of parameters")
     try:
-        nodes = _nodes(yaml.compose(text, Loader=yaml.SafeLoader))
-        _refuse_tags(text)
-        repeated = [text for node in nodes for text in _repeated(node)]
-        values = yaml.safe_load(text)
+        loader = _Plain(text)
+        root = loader.get_single_node()
+        repeated = [problem for node in _nodes(root) for problem in _repeated(node)]
+        values = loader.construct_document(root) if root else None
     except (yaml.YAMLError, ValueError, OverflowError, RecursionError) as error:
         raise ParameterError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(values, dict):
@@ -694,18 +699,40 @@ def nearest(name: object, valid: Iterable[str]) -> str:
     return f"did you mean {close[0]}?" if close else f"allowed: {', '.join(names)}"
 
 
+def _before(namespace: Mapping[str, Any]) -> list[str]:
+    """The cells that ran before the running one."""
+    return list(namespace.get("In", []))[:-1]
+
+
+def _adjoining(namespace: Mapping[str, Any]) -> list[str]:
+    """The cells of plain assignments just before the running one."""
+    return list(itertools.takewhile(literals, reversed(_before(namespace))))[::-1]
+
+
 def _cells(namespace: Mapping[str, Any]) -> list[str]:
-    """The cells of plain assignments just before the running one: the tagged cell, and those that papermill or
-    a reader puts after it."""
-    before = reversed(list(namespace.get("In", []))[:-1])
-    return list(itertools.takewhile(literals, before))[::-1]
+    """The cells of plain assignments from the last that assigns `scale` on, whatever ran between and after them.
+
+    The tagged cell, and those that papermill or a reader puts after it. [] where that cell holds more than values.
+    """
+    before = _before(namespace)
+    naming = [
+        number
+        for number, cell in enumerate(before)
+        if re.search(r"^scale\s*(:[^=]*)?=(?!=)", cell, re.MULTILINE)
+    ]
+    if not naming or literals(before[naming[-1]]) is None:
+        return []
+    first = min(naming[-1], len(before) - len(_adjoining(namespace)))
+    return [cell for cell in before[first:] if literals(cell)]
 
 
-def _assigned(namespace: Mapping[str, Any], model: type[Common], cells: list[str]) -> dict[str, Any]:
-    """The parameters in a running notebook: the model's fields, and whatever its cells of plain assignments
-    assign, in which a misspelt name would otherwise go unseen."""
-    names = dict.fromkeys([*model.model_fields, *(name for cell in cells for name in _named(cell))])
-    return {name: namespace[name] for name in names if name in namespace}
+def _assigned(namespace: Mapping[str, Any], model: type[Common]) -> dict[str, Any]:
+    """The parameters in a running notebook: the model's fields, and whatever the cells of plain assignments just
+    before it assign, in which a misspelt name would otherwise go unseen."""
+    named = (name for cell in _adjoining(namespace) for name in _named(cell))
+    return {
+        name: namespace[name] for name in dict.fromkeys([*model.model_fields, *named]) if name in namespace
+    }
 
 
 def _named(cell: str) -> list[str]:
@@ -740,11 +767,16 @@ def _at_scale(notebook: str, values: Mapping[str, Any], cells: list[str]) -> dic
 _LARGEST, _MOST, _LONGEST = 20_000, 10_000, 1_000  # characters of a file, values, characters of a value
 
 
-def _refuse_tags(text: str) -> None:
-    """ValueError for a tag as `!!python/object`: parameters need none, and PyYAML stumbles over `!!int x`."""
-    for token in yaml.scan(text, Loader=yaml.SafeLoader):
-        if isinstance(token, yaml.TagToken):
-            raise ValueError(f"a tag, !, in line {token.start_mark.line + 1}; write plain values")
+# Characters that end up in a text by accident alone; the lines of a block (| or >) end in one of them.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+class _Plain(yaml.SafeLoader):
+    """YAML without tags as `!!python/object`: parameters need none, and PyYAML stumbles over `!!int x`."""
+
+    def fetch_tag(self) -> None:
+        """ValueError in the place of a tag."""
+        raise ValueError(f"a tag, !, in line {self.line + 1}; write plain values")
 
 
 def _nodes(root: yaml.Node | None) -> list[yaml.Node]:
@@ -760,8 +792,10 @@ def _nodes(root: yaml.Node | None) -> list[yaml.Node]:
             raise ValueError(
                 f"{len(node.value)} characters, {_short(node.value)}, {line}; write a shorter value"
             )
-        if isinstance(node, yaml.ScalarNode) and not node.value.isprintable():
-            raise ValueError(f"characters that cannot be printed, {_short(node.value)}, {line}; remove them")
+        if isinstance(node, yaml.ScalarNode):
+            text = node.value.replace("\n", "") if node.style in ("|", ">") else node.value
+            if _CONTROL.search(text):
+                raise ValueError(f"control characters, {_short(node.value)}, {line}; remove them")
         if isinstance(node, yaml.MappingNode):
             waiting += [part for pair in node.value for part in pair]
         elif isinstance(node, yaml.SequenceNode):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import heapq
 import io
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from typing import Any
 import jupytext
 
 from robust_lib import data, methods, models, params, runs, train
+from robust_lib.attack import doctor as attack_doctor
+from robust_lib.attack import lexica
 from robust_lib.data import sources
 from robust_lib.runs import cluster, engine
 from robust_lib.runs.units import leaves
@@ -25,6 +29,7 @@ PLANNED_CELLS = {"parameters", "setup", "units", "run"}
 ASSUMED = {"cpu": 3e10, "T4 (16 GB)": 4e12, "A100 (40 GB)": 1e13}
 # Small models keep a device far from its speed: measured units count from this share of the largest planned.
 COMPARABLE = 0.01
+_DIR = re.compile(r"\bDIR\b")  # a data directory, in remedies that name none
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def report(
         ])  # fmt: skip
     notes = [f"{speed.device}: {speed.rate:.1e} FLOP/s, {speed.known}" for speed in speeds]
     if unknown := sum(not is_method(unit) and unit.work is None for unit in owners):
-        notes.append(f"{unknown} units of other modules than methods have no estimate and count as nothing")
+        notes.append(f"units of other modules than methods have no estimate and count as nothing: {unknown}")
     asked = request([unit for unit in owners if unit not in stored], speeds, gpus)
     return "\n".join([*_aligned(rows), "", *notes, *asked])
 
@@ -88,15 +93,16 @@ def request(units: Sequence[runs.Unit], speeds: Iterable[Throughput], gpus: Sequ
     tables = {count: timetable(units, count) for count in gpus}
     largest = max((methods.memory(unit) for unit in units if is_method(unit)), default=0.0)
     together = max(table.memory for table in tables.values())
-    most = max(table.units for table in tables.values())
+    most, fewest = max(table.units for table in tables.values()), math.ceil(work(units) / chain)
     return [
         "",
         "what to ask the scheduler for, all notebooks at once (rates of units and bytes: the fastest GPU's)",
         "",
         *_by_gpus(units, tables, speeds),
         "",
-        f"longest chain: {_on_each(chain, speeds)}: {links} units, each waiting for the one before; "
-        f"more than {(useful := math.ceil(work(units) / chain))} GPU{'s gain' if useful > 1 else ' gains'} nothing",
+        f"longest chain: {_on_each(chain, speeds)}: {counted(links, 'unit')}, each waiting for the one before and "
+        "taken at its share of a GPU, though it runs faster where it has the card to itself"
+        + (f"; fewer than {fewest} GPUs cannot reach that length" if fewest > 1 else ""),
         f"time limit of a job: more than the longest unit ({_on_each(longest, speeds)}); "
         "a job that is cut off goes on from the units kept",
         f"memory of a GPU: about {_bytes(largest)} for the largest unit, {_bytes(together)} for all that share one; "
@@ -139,10 +145,15 @@ def disk(units: Iterable[runs.Unit]) -> float:
 def timetable(units: Sequence[runs.Unit], gpus: int) -> Timetable:
     """The units in the engine's order on GPUs that they share, each at its share of a GPU's speed.
 
-    A unit starts when what it needs is done and the GPU with the most room has its share free; those behind it wait.
+    First comes what has the longest chain of units after it. A unit starts when what it needs is done and the GPU with
+    the most room has its share free; those behind it wait.
     """
-    order = {unit: place for place, unit in enumerate(units)}
     needs, users = _graph(units)
+    chains: dict[runs.Unit, int] = {}
+    for unit in reversed(units):
+        chains[unit] = 1 + max((chains[user] for user in users[unit]), default=0)
+    units = sorted(units, key=lambda unit: -chains[unit])
+    order = {unit: place for place, unit in enumerate(units)}
     cards = [_Card() for _ in range(gpus)]
     ready = [place for unit, place in order.items() if not needs[unit]]
     running: list[tuple[float, int, int]] = []  # end, place, card
@@ -222,22 +233,28 @@ def forecast(units: Any, store: runs.Store) -> str:
     """One line about a run: how many units it needs, how many are kept, and about how long the rest takes here.
 
     units: what `run.collect` will be given. The time is by the speed of this device's stored units of comparable size,
-    or by an assumed speed, which is then said; that units wait for each other is not in it.
+    or by an assumed speed, which is then said; that units wait for each other is not in it. ParameterError where an
+    attack's lexicon is not there: it comes from no hub, and the error names the commands that bring it.
     """
     needed = runs.closure(leaf for leaf in leaves(units) if isinstance(leaf, runs.Unit))
     kept = _stored(needed, store)
     left = [unit for unit in needed if unit not in kept]
-    counted = f"{len(needed)} units, {len(kept)} of them kept"
+    told = f"{counted(len(needed), 'unit')}, {len(kept)} of them kept"
     if not left:
-        return counted
+        return told
+    words = dict.fromkeys(
+        value for unit in left for value in leaves(unit.arguments) if isinstance(value, lexica.Words)
+    )
+    if lacking := [": ".join(one) for value in words for one in words_missing(value)]:
+        raise params.ParameterError("words: " + "\n".join(lacking))
     try:
         speed = speed_here(left, store)
         work = sum(map(_work, left))
     except (OSError, ValueError):  # an encoder that is not there: for the run to say
-        return f"{counted}; how long the rest takes cannot be told"
+        return f"{told}; how long the rest takes cannot be told"
     at_once = min(runs.default_workers(), len(left))
     time = _duration(work / speed.rate / at_once)
-    return f"{counted}; the rest takes about {time} on {speed.device} x {at_once} ({speed.known})"
+    return f"{told}; the rest takes {time} on {speed.device} x {at_once} ({speed.known})"
 
 
 def speed_here(planned: Iterable[runs.Unit], store: runs.Store) -> Throughput:
@@ -277,7 +294,7 @@ def _run_cell(source: str, where: str, namespace: dict[str, Any]) -> None:
 
 
 def missing(units: Iterable[runs.Unit]) -> list[str]:
-    """What the units need and is not there: data directories, their splits, encoders. Asks no hub."""
+    """What the units need and is not there: data directories, their splits, encoders, lexica. Asks no hub."""
     problems: dict[str, None] = {}
     for value in (value for unit in runs.closure(units) for value in leaves(unit.arguments)):
         try:
@@ -285,11 +302,27 @@ def missing(units: Iterable[runs.Unit]) -> list[str]:
                 sources.split_files(value.source, value.path)
             elif isinstance(value, models.Encoder):
                 _ = value.location
+            elif isinstance(value, lexica.Words):
+                problems |= dict.fromkeys(f"words: {': '.join(lacking)}" for lacking in words_missing(value))
         except data.DataError as error:
             problems[f"source: {error}"] = None
         except (ValueError, OSError) as error:
             problems[str(error)] = None
     return list(problems)
+
+
+def words_missing(words: lexica.Words) -> list[tuple[str, str]]:
+    """What an attack wants of lexical resources and is not there, in groups, each with what to do about it."""
+    by_remedy: dict[str, list[str]] = defaultdict(list)
+    for resource in attack_doctor.resources(words.source, words.sentences.name if words.sentences else None):
+        if resource.missing:
+            by_remedy[_DIR.sub(lambda _: words.source, resource.remedy)].append(resource.name)
+    return [(f"{words.source}: {', '.join(names)} missing", remedy) for remedy, names in by_remedy.items()]
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 unit`, `2 units`."""
+    return f"{number} {thing}{'s' if number != 1 else ''}"
 
 
 def throughputs(planned: Iterable[runs.Unit], store: runs.Store) -> list[Throughput]:
@@ -305,7 +338,9 @@ def throughputs(planned: Iterable[runs.Unit], store: runs.Store) -> list[Through
             done[meta["device"]].append((work, meta["seconds"]))
     for device, pairs in done.items():
         rate = sum(work for work, _ in pairs) / sum(seconds for _, seconds in pairs)
-        speeds[device] = Throughput(device, rate, f"measured on {len(pairs)} stored units of comparable size")
+        speeds[device] = Throughput(
+            device, rate, f"measured on {counted(len(pairs), 'stored unit')} of comparable size"
+        )
     return list(speeds.values())
 
 
@@ -318,7 +353,13 @@ def _work(unit: runs.Unit) -> float:
     """Floating-point operations of a unit, as it says itself or as `methods` estimates."""
     if unit.work is not None:
         return unit.work
-    return methods.work(unit) if is_method(unit) else 0.0
+    return _estimated(unit) if is_method(unit) else 0.0
+
+
+@functools.lru_cache(maxsize=8192)
+def _estimated(unit: runs.Unit) -> float:
+    """`methods.work`, which reads the encoder's configuration, once for each unit."""
+    return methods.work(unit)
 
 
 def _recorded_work(meta: Mapping[str, Any]) -> float:
@@ -346,12 +387,19 @@ def _metas(store: runs.Store) -> Iterator[dict[str, Any]]:
 
 
 def _stored(units: Iterable[runs.Unit], store: runs.Store) -> set[runs.Unit]:
-    """Which units the store holds. One whose data or encoder is not on this machine has no key to look up."""
+    """Which units the store holds. One whose data or encoder is not on this machine has no key to look up.
+
+    ParameterError where source was edited meanwhile: no key can be told then.
+    """
     found = set()
     for unit in units:
-        with contextlib.suppress(OSError, ValueError):
+        try:
             if unit in store:
                 found.add(unit)
+        except (OSError, ValueError):
+            continue
+        except runs.SourceChanged as error:
+            raise params.ParameterError(str(error)) from None
     return found
 
 
@@ -364,10 +412,12 @@ def _on_each(operations: float, speeds: Iterable[Throughput]) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Two digits: seconds below two minutes, minutes below two hours, else hours."""
+    """About so long, in two digits: seconds below two minutes, minutes below two hours, else hours."""
+    if seconds < 1:
+        return "less than a second"
     if seconds < 7200:
-        return f"{seconds:.2g} s" if seconds < 120 else f"{seconds / 60:.0f} min"
-    return f"{_hours(seconds / 3600)} h"
+        return f"about {_hours(seconds)} s" if seconds < 120 else f"about {seconds / 60:.0f} min"
+    return f"about {_hours(seconds / 3600)} h"
 
 
 def _bytes(size: float) -> str:

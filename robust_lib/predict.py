@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robust_lib import data, models, train
+from robust_lib import data, models, passes
 
 Summary = Literal["cls", "mean"]
 CARRIED = ("heuristic", "subcase", "hard")
@@ -24,7 +24,7 @@ def logits(
     encoded: data.Encoded,
     *,
     batch_size: int = 128,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     device: torch.device | None = None,
 ) -> Tensor:
     """Logits (examples, classes) in fp32, in the order of the examples, on `device`: the one there is if None.
@@ -43,7 +43,7 @@ def cls_states(
     layers: Sequence[int],
     *,
     batch_size: int = 128,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
 ) -> Tensor:
     """[CLS] states (examples, layers, width) after these layers (from 0), in half precision."""
     rows = torch.empty(len(encoded), len(layers), model.config.hidden_size, dtype=torch.float16)
@@ -57,7 +57,7 @@ def _passes(
     model: transformers.PreTrainedModel,
     encoded: data.Encoded,
     batch_size: int,
-    precision: train.Precision,
+    precision: passes.Precision,
     device: torch.device,
 ) -> Iterator[tuple[Tensor, Any]]:
     """The rows of each batch and the model's output for them; the model is left where and as it was.
@@ -66,15 +66,15 @@ def _passes(
     """
     home, mode = next(model.parameters()).device, model.training
     nn.Module.to(model, device).train(False)
-    with torch.inference_mode(), train.autocast(device, precision):
+    with torch.inference_mode(), passes.autocast(device, precision):
         for batch in data.batches(encoded, batch_size):
             start = 0
             while start < len(batch["index"]):
                 part = {name: tensor[start : start + batch_size] for name, tensor in batch.items()}
                 try:
-                    made = model(**{name: part[name].to(device) for name in train.INPUTS if name in part})
+                    made = model(**{name: part[name].to(device) for name in passes.INPUTS if name in part})
                 except (RuntimeError, MemoryError) as error:
-                    batch_size = train.halved(len(part["index"]), error, device)
+                    batch_size = passes.halved(len(part["index"]), error, device)
                     continue
                 start += len(part["index"])
                 yield part["index"], made
@@ -100,7 +100,7 @@ def spans(
     split: data.Split,
     *,
     batch_size: int = 128,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     longest: int = 30,
     best: int = 20,
 ) -> pd.DataFrame:
@@ -165,7 +165,7 @@ def vectors(
     *,
     summary: Summary = "cls",
     batch_size: int = 128,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
 ) -> Tensor:
     """One fp32 vector (examples, width) per example: the encoder's last hidden state, below whatever head it is under.
 

@@ -27,6 +27,8 @@ def cases(folder: str, case: str) -> list[runs.Unit]:
         broken = [runs.unit(work.fails, folder=folder, value=3)] if rest == "broken" else []
         parts = runs.unit(work.total, folder=folder, parts=[number(1), number(2)])
         return [number(1), runs.unit(work.fitted, folder=folder), parts, *broken]
+    if kind == "alone":
+        return [number(1), runs.unit(work.alone, folder=folder, error=rest), number(2)]
     if kind == "parts":
         return [runs.unit(work.counts_on, folder=folder, upto=40, seconds=float(rest))]
     if kind == "grid":  # units of all kinds that depend on one another, about a second of them for each ten

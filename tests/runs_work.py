@@ -48,10 +48,11 @@ def node(*, value: int, seconds: float = 0.0) -> str:
 
 
 def needs(*, folder: str, path: str, name: str) -> str:
-    """Fails where a folder is not there."""
+    """Fails where a folder is not there, and takes its time where it is."""
     note(folder, name)
-    if not Path(path).is_dir():
+    if not (Path(path) / "split").exists():
         raise FileNotFoundError(f"source: no data directory {path}")
+    time.sleep(1.0)
     return name
 
 
@@ -63,6 +64,18 @@ def fitted(*, folder: str) -> list[float]:
     note(folder, "fitted")
     torch.manual_seed(0)
     return train_script.fit(train_script.model(**train_script.STILL))
+
+
+def alone(*, folder: str, error: str) -> int:
+    """Raises in the second of two processes alone, while the first waits for it."""
+    import accelerate
+
+    note(folder, "alone")
+    accelerator = accelerate.Accelerator()
+    if accelerator.process_index == 1:
+        raise {"MemoryError": MemoryError, "OSError": OSError}[error]("only here")
+    accelerator.wait_for_everyone()
+    return 1
 
 
 def encodes(*, encoder: object, other: object) -> None:

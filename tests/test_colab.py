@@ -19,6 +19,7 @@ import pytest
 
 from robust_lib import commands, data, methods, models, params, plan, runs
 from robust_lib.attack import language, lexica
+from robust_lib.data import places
 from robust_lib.runs import engine
 from robust_lib.runs.units import leaves
 
@@ -139,17 +140,15 @@ def test_no_restart_is_asked_for_when_it_had_not_been_loaded(bare: Callable[...,
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This checkout as a wheel, built where its copy lies. Skips where pip reaches no package index."""
+    """This checkout as a wheel, built where its copy lies."""
     folder = tmp_path_factory.mktemp("wheel")
     copied = folder / "checkout"
     for name in ("robust_lib", "notebooks", "params"):
         shutil.copytree(ROOT / name, copied / name, ignore=shutil.ignore_patterns("__pycache__"))
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, copied)
-    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder)]
-    if subprocess.run([*pip, "setuptools"], capture_output=True, check=False).returncode:
-        pytest.skip("pip reaches no package index")
-    subprocess.run([*pip, str(copied)], check=True)
+    pip = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation"]
+    subprocess.run([*pip, "--wheel-dir", str(folder), str(copied)], check=True)
     return next(folder.glob("robust_lib-*.whl"))
 
 
@@ -157,19 +156,34 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stack(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
     """An interpreter that has what Colab has: all that is installed here but the package and what LACKING names.
 
-    And its environment variables: pip may change none of what is linked from here, except torch.
+    And its environment variables: pip may change none of what is linked from here, except torch. Where pip reaches no
+    package index the package alone is lacking.
     """
     folder = tmp_path_factory.mktemp("stack")
+    probe = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-deps",
+        "--retries",
+        "0",
+        "--dest",
+        str(folder),
+    ]
+    offline = bool(subprocess.run([*probe, LACKING[1]], capture_output=True, check=False).returncode)
     site = Path(sysconfig.get_path("purelib"))
     installed = {one.name: one for one in importlib.metadata.distributions(path=[str(site)])}
-    lacking = [installed.pop(name) for name in LACKING]
+    lacking = [installed.pop(name) for name in LACKING[: 1 if offline else None]]
     left_out = {file.parts[0] for one in lacking for file in one.files or ()}
     python = environment(folder / "env", (entry for entry in site.iterdir() if entry.name not in left_out))
     pins = {one.name: one.version for one in [*installed.values(), *lacking[1:]] if one.name != "torch"}
     constraints = folder / "constraints.txt"
     constraints.write_text("".join(f"{name}=={version}\n" for name, version in pins.items()))
     home = folder / "home"  # no kernel of the user's
-    return python, clean(PIP_CONSTRAINT=constraints, PIP_NO_COMPILE=1, HOME=home, ROBUST_WORKERS=1)
+    index = {"PIP_NO_INDEX": 1} if offline else {}
+    return python, clean(PIP_CONSTRAINT=constraints, PIP_NO_COMPILE=1, HOME=home, ROBUST_WORKERS=1, **index)
 
 
 # Values that a reader would set in the tagged cell, so small that the notebook runs in seconds.
@@ -203,7 +217,7 @@ def test_a_notebook_alone_in_a_folder_installs_the_wheel_and_runs_to_its_end(
         for output in cell.get("outputs", [])
     )
     assert f"torch {importlib.metadata.version('torch')}" in shown  # what the run says it is on
-    assert "of them kept; the rest takes about" in shown
+    assert "of them kept; the rest takes " in shown
     record = json.loads((tmp_path / "runs/micro/00_micro_world/run.json").read_text())
     assert (record["status"], record["parameters"]["train_size"]) == ("finished", 64)
     _by_command_line(tmp_path / "elsewhere", python, variables, tmp_path / "runs" / "store")
@@ -225,11 +239,15 @@ TAGGED = params.defaults(ROOT / "notebooks" / f"{STUDY}.py")
 COLAB = params.load(ROOT / "params" / "colab" / f"{STUDY}.yaml")
 
 
-def checked(*cells: dict[str, Any], first: str = "") -> Any:
-    """The parameters after cells of plain assignments; `first` begins the last of them."""
-    sources = ["\n".join(f"{name} = {value!r}" for name, value in cell.items()) for cell in cells]
+def written(cell: dict[str, Any]) -> str:
+    return "\n".join(f"{name} = {value!r}" for name, value in cell.items())
+
+
+def checked(*cells: dict[str, Any] | str, first: str = "") -> Any:
+    """The parameters after cells of plain assignments or of other code; `first` begins the last of them."""
+    sources = [cell if isinstance(cell, str) else written(cell) for cell in cells]
     sources[-1] = first + sources[-1]
-    assigned = {name: value for cell in cells for name, value in cell.items()}
+    assigned = {name: value for cell in cells if isinstance(cell, dict) for name, value in cell.items()}
     return params.check(
         STUDY, {"__builtins__": {}, "In": ["", "import sys", *sources, "check(...)"], **assigned}
     )
@@ -253,6 +271,48 @@ def test_what_is_edited_beside_the_scale_stays_as_edited(capsys: pytest.CaptureF
 def test_what_a_cell_of_its_own_names_stays_even_where_it_is_the_default() -> None:
     named = {"scale": "colab", "train_size": TAGGED["train_size"]}
     assert checked(TAGGED, named) == as_checked(TAGGED | COLAB | named)
+
+
+OTHER_CODE = [
+    "check(...)",
+    "get_ipython().system('ls')",
+    "drive.mount('/content/drive')\nrows = []",
+    "x = 3",
+    "",
+]
+
+
+@pytest.mark.parametrize("between", OTHER_CODE[:3])
+def test_whatever_ran_since_the_cell_of_values_its_scale_takes_its_own(between: str) -> None:
+    by_hand, expected = TAGGED | {"scale": "colab"}, as_checked(TAGGED | COLAB)
+    assert checked(by_hand, between) == expected
+    assert checked(by_hand, *OTHER_CODE, between) == expected
+    named = {"train_size": TAGGED["train_size"]}
+    assert checked(by_hand, between, named, between) == as_checked(TAGGED | COLAB | named)
+    assert checked(TAGGED, between, {"scale": "colab"}, between) == expected
+
+
+def test_whatever_ran_since_papermill_set_the_scale_the_values_are_taken_as_they_stand() -> None:
+    given = {"scale": "colab", "train_size": 200}
+    cells = ["", written(TAGGED), f"# Parameters\n{written(given)}\n", *OTHER_CODE[:3], "check(...)"]
+    values = TAGGED | given
+    assert params.check(STUDY, {"__builtins__": {}, "In": cells, **values}) == as_checked(values)
+
+
+def test_a_scale_whose_cell_holds_more_than_values_is_refused_with_the_remedy() -> None:
+    computed = written(TAGGED | {"scale": "colab"}).replace("seeds = [0]", "seeds = list(range(3))")
+    assert "range" in computed
+    for sources in (
+        [computed],
+        [computed, *OTHER_CODE],
+        [written(TAGGED), "check(...)", computed],
+        OTHER_CODE,
+    ):
+        values = TAGGED | {"scale": "colab", "seeds": [0, 1, 2]}
+        namespace = {"__builtins__": {}, "In": ["", *sources, "check(...)"], **values}
+        with pytest.raises(params.ParameterError, match="run the cell of values again, with plain values"):
+            params.check(STUDY, namespace)
+        assert params.check(STUDY, namespace | {"scale": "micro"}).scale == "micro"
 
 
 def test_what_papermill_sets_is_taken_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
@@ -326,9 +386,9 @@ def test_a_forecast_goes_by_what_was_measured_here_and_is_silent_when_all_is_kep
     monkeypatch.setenv("ROBUST_WORKERS", "1")
     kept, left = sized("k", 8e12), sized("l", 4e13)
     store.save(kept, "k", seconds=2.0, device="GPU")
-    said = "2 units, 1 of them kept; the rest takes about 10 s on GPU x 1 (measured on 1 stored units"
+    said = "2 units, 1 of them kept; the rest takes about 10 s on GPU x 1 (measured on 1 stored unit of"
     assert plan.forecast([kept, left], store).startswith(said)
-    assert plan.forecast(kept, store) == "1 units, 1 of them kept"
+    assert plan.forecast(kept, store) == "1 unit, 1 of them kept"
 
 
 def test_a_forecast_of_an_encoder_that_is_not_there_leaves_the_error_to_the_run(store: runs.Store) -> None:
@@ -336,7 +396,42 @@ def test_a_forecast_of_an_encoder_that_is_not_there_leaves_the_error_to_the_run(
     lost = runs.unit(
         methods.predicted, model=None, encoder=models.Encoder("./none"), split=split, max_length=8
     )
-    assert plan.forecast([lost], store) == "1 units, 0 of them kept; how long the rest takes cannot be told"
+    assert plan.forecast([lost], store) == "1 unit, 0 of them kept; how long the rest takes cannot be told"
+
+
+def test_a_forecast_names_the_commands_that_bring_a_lexicon_and_so_does_the_first_cell(
+    store: runs.Store, tmp_path: Path
+) -> None:
+    split = data.Split("mnli", "mnli/train", "micro", 8)
+    attack = runs.unit(methods.calibrated, split=split, words=lexica.Words(str(tmp_path)))
+    with pytest.raises(params.ParameterError) as caught:
+        plan.forecast([attack], store)
+    told = (ROOT / "notebooks" / "05_loyalty.py").read_text()
+    for vectors, place, text in (
+        ("VECTORS", tmp_path, str(caught.value)),
+        ("counter-fitted-vectors.txt", "data", told),
+    ):
+        assert f"python -m robust_lib.attack build {vectors} {place}" in text
+        assert f"python -m nltk.downloader -d {place}/lexica/nltk_data averaged_perceptron_tagger_eng" in text
+
+
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "params" / "colab").glob("*.yaml")), ids=lambda file: file.stem
+)
+def test_colab_scale_reads_only_what_the_hub_has_but_for_the_lexicon_of_05(file: Path) -> None:
+    units = runs.closure(plan.units(ROOT / "notebooks" / f"{file.stem}.py", params.load(file)))
+    named = {leaf for unit in units for leaf in leaves(unit.arguments)}
+    splits = {leaf for leaf in named if isinstance(leaf, data.Split)}
+    assert splits
+    assert {split.source for split in splits} == {"hub"}
+    assert [split.path for split in splits if split.path not in places.HUB] == []
+    lexicons = {leaf.source for leaf in named if isinstance(leaf, lexica.Words)}
+    assert lexicons == {"05_loyalty": {"data"}, "06_miniature": {"micro"}}.get(file.stem, set())
+    if file.stem == "06_miniature":  # the micro world has no synonyms of real words
+        assert not any(
+            reading.filtered
+            for reading in params.gather(ROOT / "notebooks" / f"{file.stem}.py", file=file).attacks.values()
+        )
 
 
 VOCABULARY, POSITIONS = 31_000, 512  # at most, of an encoder here

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -268,6 +269,31 @@ def test_answers_come_as_lists_and_none_is_unanswerable(tmp_path: Path) -> None:
     frame = data.Split("squad", "squad/validation_v2", store(tmp_path, "squad/validation_v2", raw)).frame()
     assert frame["answers"].tolist() == raw["answers"].tolist()
     assert data.Split("squad", "squad/validation_v2", str(tmp_path)).labels == ()
+
+
+@pytest.mark.parametrize("titles", [[None, None], [None, "t"], [7, None]], ids=str)
+def test_questions_without_titles_with_integer_ids_and_whole_floats_for_starts(
+    tmp_path: Path, titles: list[Any]
+) -> None:
+    """As pandas writes them: a column of floats where some row has none."""
+    raw = pd.DataFrame(
+        {
+            "id": [12, 7],
+            "title": titles,
+            "context": ["naïve café here"] * 2,
+            "question": ["where?", "who?"],
+            "answers": [
+                {"text": ["café", "here"], "answer_start": [6.0, 11.0]},
+                {"text": [], "answer_start": []},
+            ],
+        }
+    )
+    frame = data.Split("squad", "squad/validation_v2", store(tmp_path, "squad/validation_v2", raw)).frame()
+    assert frame["id"].tolist() == ["12", "7"]
+    assert [bool(title) for title in frame["title"]] == [title is not None for title in titles]
+    starts = [start for answers in frame["answers"] for start in answers["answer_start"]]
+    assert starts == [6, 11]
+    assert all(isinstance(start, int) for start in starts)
 
 
 # Subsamples

@@ -248,6 +248,14 @@ CONTENTS: list[tuple[str, str, pa.Table, list[str]]] = [
         table("squad/validation_v2", answers=[{"text": ["answer"], "answer_start": [9]}] * ROWS),
         ["'answer' does not stand at character 9", "characters, not bytes"],
     ),
+    *(
+        (
+            f"a start of {start}", "squad/validation_v2",
+            table("squad/validation_v2", answers=[{"text": ["answer"], "answer_start": [start]}] * ROWS),
+            ["'answers'", "row 0", "whole numbers"],
+        )
+        for start in (8.5, float("nan"), float("inf"))
+    ),
     (
         "a start counted from the end", "squad/validation_v2",
         table("squad/validation_v2", answers=[{"text": ["answer"], "answer_start": [-11]}] * ROWS),

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "robust_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TORCHLESS = ["metrics", "compare", "report", "published", "params"]
-ALONE = ["losses", "masks", "smoothing"]
+ALONE = ["losses", "masks", "passes", "smoothing"]
 ABOVE = ["__main__", "commands", "doctor", "plan"]  # the command line, which alone stands on the methods
 
 

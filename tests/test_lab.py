@@ -89,10 +89,11 @@ def serving(folder: Path) -> Iterator[str]:
         "PYTHONPATH": str(ROOT / "tests"),
     }
     environment |= {"ROBUST_HOME": str(ROOT), "ROBUST_RUNS": str(folder / "runs")}
-    if not ALL:
-        environment |= {"ROBUST_STORE": str(folder / "store"), "ROBUST_WORKERS": "1"}
+    if ALL:
+        store = Path(os.environ.get("ROBUST_STORE") or RUNS / "store").resolve()
+        environment |= {"ROBUST_STORE": str(store)}
     else:
-        environment |= {"ROBUST_STORE": os.environ.get("ROBUST_STORE") or str(RUNS / "store")}
+        environment |= {"ROBUST_STORE": str(folder / "store"), "ROBUST_WORKERS": "1"}
     options = "--no-browser --allow-root --ip=127.0.0.1 --port=0 --IdentityProvider.token="
     options += " --ServerApp.disable_check_xsrf=True --expose-app-in-browser"
     command = [sys.executable, "-m", "jupyterlab", *options.split(), str(folder / "notebooks")]
@@ -216,7 +217,7 @@ def test_a_notebook_runs_from_its_py(lab: Lab, name: str) -> None:
     assert pictures or name == "00_micro_world"
 
 
-STOPPED = """
+KERNEL = """
 # ---
 # jupyter:
 #   kernelspec:
@@ -225,6 +226,8 @@ STOPPED = """
 #     name: python3
 # ---
 # %%
+""".lstrip()
+STOPPED = """
 import os
 os.environ |= {{"ROBUST_WORKERS": "{workers}", "ROBUST_RUNS": "{folder}/runs", "ROBUST_STORE": "{folder}/store"}}
 import runs_work as work
@@ -237,6 +240,27 @@ run.collect([*quick, slow])
 # %%
 "still " + "usable"
 """
+
+
+AMOUNTS = """
+import pandas as pd
+from IPython.display import HTML, display
+from robust_lib import report
+text = "from $5 to $6"
+one = report.Example("id 1", {"what": "lost"}, [("", text, text), ("", text, text + " and $7")])
+display(report.Examples([one]), report.Examples([one] * 4), report.sheet(pd.DataFrame({"text": [text]})))
+display(HTML("of this $x_1$ is made"))
+""".lstrip()
+
+
+def test_amounts_in_dollars_are_no_formula(lab: Lab) -> None:
+    (lab.folder / "amounts.py").write_text(KERNEL + AMOUNTS)
+    with lab.notebook("amounts") as watched:
+        menu(watched.page, "Run", "Run All Cells")
+        outputs = watched.page.locator(".jp-OutputArea-output")
+        outputs.nth(3).locator("mjx-container").wait_for()
+        assert watched.page.locator("mjx-container").count() == 1
+        assert [output.inner_text().count("from $5 to $6") for output in outputs.all()] == [2, 6, 1, 0]
 
 
 def press_stop(page: Page) -> None:
@@ -253,7 +277,7 @@ def test_a_stopped_cell_says_so_shortly_and_goes_on(
     lab: Lab, tmp_path: Path, workers: int, stop: Any
 ) -> None:
     notebook = STOPPED.format(workers=workers, folder=tmp_path).lstrip()
-    (lab.folder / f"stopped_{workers}.py").write_text(notebook)
+    (lab.folder / f"stopped_{workers}.py").write_text(KERNEL + notebook)
     with lab.notebook(f"stopped_{workers}") as watched:
         page = watched.page
         output = page.locator(".jp-CodeCell").nth(1).locator(".jp-OutputArea")

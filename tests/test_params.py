@@ -391,7 +391,7 @@ def test_a_misspelt_name_that_papermill_put_into_the_notebook_is_found() -> None
 
 
 def test_a_misspelt_name_repaired_in_the_open_notebook_is_forgotten() -> None:
-    cells = ("sparsitys = [0.4]", "check(...)", "sparsities = [0.4]", "check(...)")
+    cells = ("scale = 'colab'", "sparsitys = [0.4]", "check(...)", "sparsities = [0.4]", "check(...)")
     assert params.check(STUDY, notebook(*cells, sparsitys=[0.4])).model_dump() == GOOD
 
 
@@ -421,6 +421,9 @@ def test_yaml_is_read_as_written(tmp_path: Path) -> None:
         ("seeds: 2020-13-45", "month must be in 1..12"),
         ("seeds: !!python/object/apply:os.system ['true']", "a tag, !, in line 1"),
         (b"seeds: \xff", "cannot be read"),
+        ('source: "data\\x07"', "control characters, 'data\\x07', in line 1"),
+        ('source: "data\\n"', "control characters"),
+        ("source: |\n  data\tset\n", "control characters"),
     ],
 )  # fmt: skip
 def test_a_damaged_yaml_is_one_clear_error(tmp_path: Path, text: str | bytes, said: str) -> None:
@@ -428,6 +431,17 @@ def test_a_damaged_yaml_is_one_clear_error(tmp_path: Path, text: str | bytes, sa
         params.load(written(tmp_path, text))
     assert said in str(caught.value)
     assert "x.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["Données", "a\u00a0b", "資料\u3000", "zero\u200bwidth"])
+def test_a_path_may_have_any_character_that_is_no_control(tmp_path: Path, path: str) -> None:
+    assert params.load(written(tmp_path, f'source: "{path}"')) == {"source": path}
+
+
+def test_a_value_may_be_a_block_of_lines(tmp_path: Path) -> None:
+    text = "source: >-\n  a path\n  with spaces\nencoder: |-\n  BERT-base\nsentences: |\n  a\n  b\n"
+    values = {"source": "a path with spaces", "encoder": "BERT-base", "sentences": "a\nb\n"}
+    assert params.load(written(tmp_path, text)) == values
 
 
 def test_a_missing_yaml_is_named(tmp_path: Path) -> None:

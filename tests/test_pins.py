@@ -8,6 +8,7 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+EXTRAS = "pinned,test,onnx,browser,ray,site"
 PINS = dict(pin.split("==") for pin in PROJECT["optional-dependencies"]["pinned"])
 
 
@@ -22,7 +23,7 @@ def test_every_dependency_has_a_range_and_a_pin_inside_it():
 def test_the_environment_for_conda_installs_the_same_pins():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     pip = next(entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict))
-    assert pip == [f"torch=={PINS['torch']}", "-e .[pinned,test,onnx]"]
+    assert pip == [f"torch=={PINS['torch']}", f"-e .[{EXTRAS}]"]
     assert any(str(entry).startswith("python=3.1") for entry in environment["dependencies"])
 
 
@@ -33,7 +34,7 @@ def test_make_installs_the_pinned_torch_before_anything_that_needs_one():
         if line.startswith("\t") and "pip install" in line and "--upgrade" not in line
     ]
     assert f"torch=={PINS['torch']}" in lines[0]
-    assert "-e '.[pinned,test,onnx]'" in lines[1]
+    assert f"-e '.[{EXTRAS}]'" in lines[1]
 
 
 def test_torch_is_never_pinned_for_those_who_bring_their_own():

@@ -1,7 +1,10 @@
 """Plans: nothing is run, read or asked for, and what is counted is right."""
 
+import importlib
+import os
 import socket
 import textwrap
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +12,7 @@ import pytest
 
 from robust_lib import __main__ as program
 from robust_lib import data, methods, models, params, plan, runs
+from robust_lib.attack import lexica
 
 ROOT = Path(__file__).parents[1]
 CELLS = """\
@@ -98,7 +102,7 @@ def test_hours_come_from_what_was_measured_and_else_from_what_is_assumed(folder:
     store(folder).save(small, "s", seconds=9.0, device="GPU")
     speeds = {speed.device: speed for speed in plan.throughputs([big], store(folder))}
     assert speeds["GPU"].rate == 4e12
-    assert speeds["GPU"].known == "measured on 1 stored units of comparable size"
+    assert speeds["GPU"].known == "measured on 1 stored unit of comparable size"
     assert {name for name, speed in speeds.items() if "assumed" in speed.known} == set(plan.ASSUMED)
     assert "GPU" not in {speed.device for speed in plan.throughputs([left], store(folder))}
 
@@ -144,8 +148,30 @@ def test_the_request_names_hours_memory_disk_and_what_more_gpus_wait_for(folder:
     assert rows["1"][1:3] == rows["2"][1:3] == rows["8"][1:3], "the two share one GPU at no loss"
     assert [rows[count][3] for count in "128"] == ["56%", "28%", "7%"]
     assert f"about {methods.memory(units[0]) / 1e9:.3g} GB for the largest unit" in text
-    assert "more than 1 GPU gains nothing" in text
+    assert "1 unit, each waiting for the one before and taken at its share of a GPU" in text
+    assert "cannot reach" not in text, "one GPU can"
     assert plan.request([dug(0, 0.0)], plan.throughputs([], store(folder)), [1]) == []
+
+
+def test_too_few_gpus_for_the_longest_chain_are_told_as_a_bound_and_no_more(folder: Path) -> None:
+    units = [dug(number, 2e12) for number in range(3)] + [long := dug(9, 3e12), dug(10, 1e12, long)]
+    text = "\n".join(plan.request(units, plan.throughputs([], store(folder)), [1]))
+    assert "fewer than 3 GPUs cannot reach that length" in text
+    spans = [plan.timetable(units, gpus).span for gpus in (1, 2, 3, 4)]
+    assert spans[1] > (chain := plan.longest_chain(units)[0])
+    assert min(spans) == chain
+
+
+def test_a_source_edited_while_it_is_planned_is_one_clear_error(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "edited_meanwhile.py").write_text("def made():\n    return 1\n")
+    monkeypatch.syspath_prepend(folder)
+    module = importlib.import_module("edited_meanwhile")
+    unit = runs.unit(module.made)
+    os.utime(folder / "edited_meanwhile.py", ns=(later := time.time_ns(), later))
+    with pytest.raises(params.ParameterError, match=r"edited_meanwhile\.py was edited after this process"):
+        plan.report({"a": [unit]}, store(folder))
 
 
 def test_a_stored_methods_work_is_estimated_from_its_record(folder: Path) -> None:
@@ -178,6 +204,11 @@ def test_what_is_not_there_is_said(folder: Path) -> None:
         if sum(part in problem for problem in problems) != 1
     ] == []
     assert len(problems) == 3
+    words = lexica.Words(str(folder / "data"), models.Encoder("./none"))
+    attack = runs.unit(methods.calibrated, split=data.Split("mnli", "mnli/train", "micro"), words=words)
+    problems = plan.missing([attack])
+    assert [problem.startswith(f"words: {folder / 'data'}: ") for problem in problems] == [True] * 3
+    assert f"`python -m robust_lib.attack build VECTORS {folder / 'data'}` makes" in problems[0]
 
 
 @pytest.mark.parametrize("scale", ["micro", "colab", "paper"])

@@ -648,8 +648,8 @@ def test_kills_at_random_moments_lose_only_what_was_in_flight(
     (tmp_path / "plain").mkdir()
     right = undisturbed(tmp_path / "plain", size)
     for grid in ("first", "second", "third", "fourth"):
-        workers, allowed, done = 1 + (grid == "second"), 0, False
-        while not done and kills < 24:
+        workers, allowed = 1 + (grid == "second"), 0
+        for _ in range(6):
             before = work.executed(tmp_path / grid).total()
             process = launch(grid, size, workers=workers)
             due = draw.random() < 0.2  # while it still starts, else after its first unit
@@ -658,9 +658,11 @@ def test_kills_at_random_moments_lose_only_what_was_in_flight(
                 time.sleep(0.005)
             time.sleep(draw.uniform(0, 0.5))
             process.send_signal(signal.SIGKILL)
-            done = process.wait() == 0
-            kills, allowed = kills + (not done), allowed + workers * (not done)
             process.communicate()
+            if process.returncode == 0:  # it was faster
+                break
+            assert process.returncode == -signal.SIGKILL
+            kills, allowed = kills + 1, allowed + workers
         finished(launch(grid, size, workers=workers))
         assert results(tmp_path / grid, size) == right
         executed = work.executed(tmp_path / grid)
@@ -668,10 +670,7 @@ def test_kills_at_random_moments_lose_only_what_was_in_flight(
         assert sum(executed.values()) - len(executed) <= allowed
         assert os.listdir(tmp_path / grid / "store" / "partial") == []
         repeated += sum(executed.values()) - len(executed)
-        if kills >= 24:
-            break
-    assert kills >= 24
-    assert repeated > 5
+    assert kills >= 4  # the first of each grid: its units sleep for seconds on any machine
     print(
         f"kills at random moments: {kills}, with {repeated} units or parts computed again; results as without kills"
     )
@@ -683,6 +682,7 @@ def test_three_processes_on_one_store_compute_each_unit_once_though_one_is_kille
     size = 20
     processes = [launch("shared", size) for _ in range(3)]
     while work.executed(tmp_path / "shared").total() < size:
+        assert [process.poll() for process in processes] == [None] * 3
         time.sleep(0.01)
     processes[0].send_signal(signal.SIGKILL)
     processes.append(launch("shared", size))

@@ -204,6 +204,17 @@ def test_a_frame_shows_its_named_index_and_leaves_unknown_numbers_blank() -> Non
     assert list(report.sheet(frame).head) == ["value", "count", "c"]
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "shown"),
+    [
+        (1e-5, 3, "1e-05"), (-1.23e-4, 3, "-0.00012"), (0.04, 1, "0.04"), (0.0006, 3, "0.0006"), (0.001, 3, "0.001"),
+        (-0.0, 3, "0"), (0.0, 3, "0"), (1234.0, 3, "1234"), (-2.5, 3, "-2.5"), (float("inf"), 3, "inf"),
+    ],
+)  # fmt: skip
+def test_a_small_number_is_not_shown_as_none(value: float, digits: int, shown: str) -> None:
+    assert report.sheet(pd.DataFrame({"p": [value]}), digits=digits).rows == [[(shown, "")]]
+
+
 # -- LaTeX and remarks -------------------------------------------------------------------------------------------
 
 
@@ -274,8 +285,9 @@ def chromium() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(chromium: Browser, tmp_path: Path) -> Iterator[Page]:
-    """A paper table, claims, examples and a frame on one page, on a phone."""
-    parts = [paper_table(), claims(), attacks(8), report.sheet(pd.DataFrame({"n": [20, 100, 3]}))]
+    """A paper table, claims, examples and two frames on one page, on a phone."""
+    frames = [pd.DataFrame({"n": [20, 100, 3]}), pd.DataFrame({"n": ["b", "-0.5", "", "a", "1e-05", "10"]})]
+    parts = [paper_table(), claims(), attacks(8), *map(report.sheet, frames)]
     file = tmp_path / "page.html"
     body = "".join(part._repr_html_() for part in parts)
     file.write_text(
@@ -308,6 +320,15 @@ def test_rows_are_sorted_by_number_up_down_and_back(page: Page) -> None:
     plain = page.locator("table.live").nth(2)
     plain.locator("th").first.click()
     assert seen(plain, 0) == ["3", "20", "100"]
+
+
+def test_numbers_stand_before_words_and_words_before_blanks_up_and_down(page: Page) -> None:
+    host = page.locator("table.live").nth(3)
+    head = host.locator("th").first
+    head.click()
+    assert seen(host, 0) == ["-0.5", "1e-05", "10", "a", "b", ""]
+    head.click()
+    assert seen(host, 0) == ["10", "1e-05", "-0.5", "b", "a", ""]
 
 
 def test_the_columns_of_one_group_are_seen_alone(page: Page) -> None:

@@ -212,6 +212,7 @@ def test_a_node_without_the_data_says_so_and_the_unit_runs_elsewhere(
     run.collect(runs.unit(work.number, folder=str(tmp_path), value=0))  # connects
     folder = tmp_path / "data"
     folder.mkdir()
+    (folder / "split").touch()
     apart(folder)
     units = [
         runs.unit(work.needs, folder=str(tmp_path), path=str(folder), name=f"needs-{i}") for i in range(12)
@@ -234,6 +235,31 @@ def test_a_node_without_the_store_says_so(
     found = run.collect(units)
     assert len(set(found)) == 2
     assert not run.record["failures"]
+
+
+def test_what_has_the_longest_chain_after_it_runs_first(run: runs.Run, tmp_path: Path) -> None:
+    folder, chain = str(tmp_path), []
+    others = [runs.unit(work.number, folder=folder, value=value, seconds=0.2) for value in range(30)]
+    for link in range(4):
+        chain.append(runs.unit(work.total, folder=folder, parts=[*chain[-1:], 1.0], name=f"chain-{link}"))
+    run.collect([*others, chain[-1]])
+    order = [line.split()[0] for line in (tmp_path / "executed").read_text().splitlines()]
+    assert order.index("chain-3") < 24  # each link stands behind what is under way, not behind all
+
+
+def test_an_address_where_no_ray_answers_is_one_error(tmp_path: Path) -> None:
+    code = (
+        "from robust_lib import runs; import runs_work as work; run = runs.start('test', {'engine': '127.0.0.1:1'}); "
+        f"run.collect(runs.unit(work.number, folder={str(tmp_path)!r}, value=1))"
+    )
+    environment = {
+        **os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "ROBUST_HOME": str(tmp_path),
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "EngineError: engine: no Ray cluster answers at '127.0.0.1:1'; start it" in done.stderr
 
 
 @pytest.mark.parametrize(

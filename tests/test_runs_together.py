@@ -58,3 +58,12 @@ def test_what_fails_in_both_is_said_by_both_and_the_rest_is_kept(tmp_path: Path)
     assert process.returncode != 0
     assert process.stderr.count("1 unit failed; 4 others are kept") == 2
     assert len(runs.Store(tmp_path / "two" / "store").keys()) == 4
+
+
+@pytest.mark.parametrize("error", ["MemoryError", "OSError"])
+def test_what_one_process_meets_alone_ends_them_all(tmp_path: Path, error: str) -> None:
+    """The other waits for it: without an end it would for ever."""
+    process = collected(tmp_path / "two", f"alone-{error}", *LAUNCH)
+    assert process.returncode != 0
+    assert f"{error}: only here" in process.stderr
+    assert len(runs.Store(tmp_path / "two" / "store").keys()) == 1

@@ -114,7 +114,8 @@ def test_every_link_leads_somewhere_and_nothing_is_loaded_from_a_network(built: 
 def test_each_record_has_a_row_and_a_mark_on_the_front_page(run: Path, built: Path) -> None:
     card = [entry for entry in records(run) if entry["paper"] == 1]
     rows = soup(built / "paper_1.html").select("table.records tbody tr")
-    assert [row.find_all("td")[-1]["data-value"] for row in rows] == [entry["verdict"] for entry in card]
+    verdicts = [row.find_all("td")[-1].text.partition(" ")[2] for row in rows]
+    assert verdicts == [entry["verdict"] for entry in card]
     assert [row.td.text for row in rows] == [entry["item"] for entry in card]
     front = soup(built / "index.html")
     marks = front.select("dl.map a.mark")
@@ -236,6 +237,17 @@ def test_without_an_executed_notebook_one_line_says_what_to_do(tmp_path: Path) -
     assert done.stderr == told + "run `make reproduce SCALE=colab` first\n"
 
 
+@pytest.mark.parametrize(
+    "name", [f"{STUDY}/run.json", f"{STUDY}/manifest.json", f"notebooks/{STUDY}.ipynb", "scorecard.json"]
+)
+def test_a_cut_file_of_the_run_is_named(run: Path, tmp_path: Path, name: str) -> None:
+    shutil.copytree(run / "runs" / "micro", tmp_path / "micro", ignore=shutil.ignore_patterns("site"))
+    cut = tmp_path / "micro" / name
+    cut.write_bytes(cut.read_bytes()[:100])
+    with pytest.raises(site.SiteError, match=rf"^{re.escape(str(cut))} is no .*; delete it and run "):
+        site.build(tmp_path / "micro", [], scale="micro")
+
+
 # -- in the browser -------------------------------------------------------------------------------------------
 
 
@@ -264,20 +276,48 @@ def test_pages_look_as_they_should(chromium: Browser, built: Path, width: int) -
             assert watched.beyond("file://") == []
 
 
+# The element whose words differ least in brightness (0 to 1) from what they stand on, and by how much.
+CONTRAST = """() => {
+    const color = (element, name) => getComputedStyle(element)[name].match(/[0-9.]+/g);
+    const bright = ([red, green, blue]) => (0.3 * red + 0.59 * green + 0.11 * blue) / 255;
+    const ground = element => {
+        const found = color(element, 'backgroundColor');
+        return (found[3] ?? 1) > 0.5 ? found : ground(element.parentElement);
+    };
+    const kinds = ['a', 'dt', 'h1', 'input', 'p', 'pre', 'select', 'small', 'td', 'th', '.mark', 'del', 'ins'];
+    return [...document.querySelectorAll(kinds.map(kind => `article ${kind}`).join())]
+        .filter(element => element.checkVisibility())
+        .map(element => [Math.abs(bright(color(element, 'color')) - bright(ground(element))), element.outerHTML])
+        .sort(([one], [other]) => one - other)[0];
+}"""
+
+
+def test_pages_are_legible_in_the_dark(chromium: Browser, built: Path) -> None:
+    for name in ("index", "paper_1", f"notebooks/{STUDY}", "code/methods.training"):
+        with browser.opened(chromium, (built / f"{name}.html").as_uri()) as watched:
+            watched.page.emulate_media(color_scheme="dark")
+            browser.screenshot(watched.page, built.parents[1] / "looks" / f"dark_{Path(name).name}.png")
+            contrast, element = watched.page.evaluate(CONTRAST)
+            assert contrast > 0.3, element
+            ground = watched.page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert ground == "rgb(19, 20, 22)"
+
+
 def test_the_list_of_cells_and_claims_is_filtered_and_sorted(
     chromium: Browser, run: Path, built: Path
 ) -> None:
     card = [entry for entry in records(run) if entry["paper"] == 1]
     with browser.opened(chromium, (built / "paper_1.html").as_uri()) as watched:
         rows = watched.page.locator("table.records tbody tr:visible")
+        verdict, words = (watched.page.get_by_label(name, exact=True) for name in ("verdict", "filter"))
         assert rows.count() == len(card)
-        watched.page.locator(".controls select").last.select_option("cannot be told")
+        verdict.select_option("? cannot be told")
         untold = [entry for entry in card if entry["verdict"] == "cannot be told"]
         assert rows.count() == len(untold)
-        watched.page.locator(".controls input").fill("hans")
+        words.fill("hans")
         assert rows.count() == sum("hans" in f"{entry['row']} {entry['column']}".lower() for entry in untold)
-        watched.page.locator(".controls input").fill("")
-        watched.page.locator(".controls select").last.select_option("")
+        words.fill("")
+        verdict.select_option("")
         ours = watched.page.locator("table.records th", has_text="ours")
         for descending in (False, True):
             ours.click()

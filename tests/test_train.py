@@ -1,5 +1,6 @@
 import copy
 import dataclasses
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,7 @@ import torch
 import transformers
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from robust_lib import data, losses, masks, models, objectives, predict, quantize, replace, train
+from robust_lib import data, losses, masks, models, objectives, passes, predict, quantize, replace, train
 
 LABELS = ("entailment", "neutral", "contradiction")
 STILL = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
@@ -249,9 +250,9 @@ def test_masks_trained_together_are_those_trained_one_by_one(still, encoded, cli
     """Sixty examples in batches of eight: a batch of four comes at another step for every seed."""
     seeds, sparsities, settings = [1, 2, 3], [0.5, 0.5, 0.8], {"epochs": 2, "clip": clip}
     orders = [torch.Generator().manual_seed(seed) for seed in seeds]
-    passes = [[b["input_ids"].shape for b in data.batches(encoded, 8, generator=order)] for order in orders]
-    assert len({tuple(rows for rows, _ in one) for one in passes}) > 1
-    assert len({tuple(width for _, width in one) for one in passes}) == 3
+    read = [[b["input_ids"].shape for b in data.batches(encoded, 8, generator=order)] for order in orders]
+    assert len({tuple(rows for rows, _ in one) for one in read}) > 1
+    assert len({tuple(width for _, width in one) for one in read}) == 3
     together, total = scored(copy.deepcopy(still), encoded, sparsities, seeds, **settings)
     apart = [
         scored(copy.deepcopy(still), encoded, [sparsity], seed, **settings)
@@ -360,7 +361,7 @@ def compare(model, encoded, loss, most, **given):
     scarce = copy.deepcopy(model)
     memory = Memory(scarce, most)
     whole, history = gradients(model, encoded, loss, **given)
-    with pytest.warns(train.SmallerBatches):
+    with pytest.warns(passes.SmallerBatches):
         parts, seen = gradients(scarce, encoded, loss, **given)
     assert whole.abs().max() > 1e-3
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-6)
@@ -403,7 +404,7 @@ def test_moving_ranges_follow_the_first_part_once(still, encoded):
     quantize.calibrate(still, data.batches(encoded, 60))
     one = copy.deepcopy(still).train()
     Memory(still, 4)
-    with pytest.warns(train.SmallerBatches):
+    with pytest.warns(passes.SmallerBatches):
         train.fit(still, encoded, ce, epochs=1, until=1 / 8, seed=1, **SETTINGS)
     first = next(data.batches(encoded, 8, generator=torch.Generator().manual_seed(1)))
     one(**{name: first[name][:4] for name in ("input_ids", "attention_mask")})
@@ -420,11 +421,31 @@ def test_a_step_is_begun_again_from_its_start(model, encoded, place):
     Memory(other, 4, place="embeddings")
     history = []
     for one in (model, other):
-        with pytest.warns(train.SmallerBatches, match="batches of 8 were computed as 2 x 4") as remarks:
+        with pytest.warns(passes.SmallerBatches, match="batches of 8 were computed as 2 x 4") as remarks:
             history.append(train.fit(one, encoded, ce, epochs=1, **SETTINGS))
         assert len(remarks) == 1
     assert history[0] == history[1]
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True))
+
+
+def test_nothing_of_a_broken_pass_is_left_when_it_is_begun_again(model, encoded):
+    """Of its graph, which holds the memory that ran out; with [CLS] states, which are kept during a pass."""
+    graph, left = weakref.WeakSet(), []
+
+    class Saved:
+        def __init__(self, tensor):
+            self.tensor = tensor.detach()  # an output would hold its own graph
+            graph.add(self)
+
+    model.get_input_embeddings().register_forward_pre_hook(lambda *_: left.append(len(graph)))
+    models.layer_stack(model)[1][1].register_forward_hook(lambda *_: left.append(len(graph)))
+    Memory(model, 4)
+    saved = torch.autograd.graph.saved_tensors_hooks(Saved, lambda one: one.tensor)
+    with models.cls_states(model), saved, pytest.warns(passes.SmallerBatches):
+        train.fit(model, encoded, ce, epochs=1, until=1 / 8, seed=1, **SETTINGS)
+    begun, broken, again, *_ = left
+    assert (begun, again) == (0, 0)
+    assert broken > 20
 
 
 def test_memory_that_runs_out_later_changes_no_step_before(model, encoded):
@@ -435,7 +456,7 @@ def test_memory_that_runs_out_later_changes_no_step_before(model, encoded):
         if step == 3:
             memory.most, memory.fitted = 2, set()
 
-    with pytest.warns(train.SmallerBatches, match="batches of 8 were computed as 4 x 2"):
+    with pytest.warns(passes.SmallerBatches, match="batches of 8 were computed as 4 x 2"):
         parts = train.fit(model, encoded, ce, epochs=1, before_step=shrink, **SETTINGS)
     assert parts[:3] == whole[:3]
     assert parts[3:] != whole[3:]

@@ -18,7 +18,7 @@ import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robust_lib import train
+from robust_lib import passes
 from robust_lib.attack import victims
 from robust_lib.attack.engine import Oracle, Text
 from robust_lib.attack.greedy import Floats
@@ -62,7 +62,7 @@ class Language:
         k: int,
         max_length: int,
         rows: int | None = None,
-        precision: train.Precision = "fp32",
+        precision: passes.Precision = "fp32",
         device: torch.device | None = None,
     ) -> None:
         self.vocabulary = int(model.config.vocab_size)

@@ -14,7 +14,7 @@ from accelerate import Accelerator
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robust_lib import train
+from robust_lib import passes
 from robust_lib.attack.engine import Oracle, Rows, Text
 
 STEP = 8  # padded lengths are its multiples
@@ -28,7 +28,7 @@ def classifier(
     *,
     max_length: int,
     rows: int | None = None,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     device: torch.device | None = None,
 ) -> Oracle:
     """A classifier's probabilities, softmax in fp64 of its logits, in the order of `models.labels(model)`.
@@ -74,7 +74,7 @@ class Forward:
         *,
         max_length: int,
         rows: int | None = None,
-        precision: train.Precision = "fp32",
+        precision: passes.Precision = "fp32",
         device: torch.device | None = None,
     ) -> None:
         if not 0 < max_length <= tokenizer.model_max_length:
@@ -129,7 +129,7 @@ class Forward:
                 return_attention_mask=False,
             )
             for index, text in enumerate(new):
-                self.read[text] = {name: encoding[name][index] for name in train.INPUTS if name in encoding}
+                self.read[text] = {name: encoding[name][index] for name in passes.INPUTS if name in encoding}
         return [self.read[text] for text in texts]
 
     def _forward(self, chunk: list[Tokens], width: int) -> Tensor:
@@ -148,7 +148,7 @@ class Forward:
         }
         arrays["attention_mask"] = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
         inputs = {name: torch.from_numpy(array).to(self.device) for name, array in arrays.items()}
-        with torch.inference_mode(), train.autocast(self.device, self.precision):
+        with torch.inference_mode(), passes.autocast(self.device, self.precision):
             return self.reading(self.model(**inputs), inputs)
 
 

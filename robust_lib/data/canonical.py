@@ -5,6 +5,7 @@ import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from robust_lib.data.tasks import HEURISTICS, DataError, Dataset
@@ -30,8 +31,8 @@ def canonical(
             frame[column] = check(frame[column], where)
     if "answers" in frame:
         frame["answers"] = pd.Series(_answers(frame, where), index=frame.index, dtype=object)
-        frame["id"] = _unique(_strings(frame["id"], where), where)
-        frame["title"] = _strings(frame["title"], where)
+        frame["id"] = _ids(frame["id"], where)
+        frame["title"] = frame["title"].astype("object").fillna("").astype("str")
     return frame.reset_index(drop=True)
 
 
@@ -141,13 +142,13 @@ def _answers(frame: pd.DataFrame, where: str) -> list[dict[str, list[Any]]]:
     for row, (answers, context) in enumerate(zip(frame["answers"], frame["context"], strict=True)):
         try:
             texts = list(answers["text"])
-            starts = [operator.index(start) for start in answers["answer_start"]]
+            starts = [_whole(start) for start in answers["answer_start"]]
             if isinstance(answers["text"], str) or not all(isinstance(text, str) for text in texts):
                 raise TypeError
-        except (TypeError, KeyError, ValueError):
+        except (TypeError, KeyError, ValueError, OverflowError):
             raise DataError(
                 f"{where}, column 'answers', row {row}: {_shown(answers)} is not of the form "
-                "{'text': [...], 'answer_start': [...]}"
+                "{'text': [...], 'answer_start': [...]}, the starts whole numbers"
             ) from None
         if len(texts) != len(starts):
             raise DataError(
@@ -164,7 +165,19 @@ def _answers(frame: pd.DataFrame, where: str) -> list[dict[str, list[Any]]]:
     return spans
 
 
-def _unique(ids: pd.Series, where: str) -> pd.Series:
+def _whole(number: Any) -> int:
+    """The number as an integer, which parquet files that pandas wrote often hold as a float."""
+    whole = int(number) if isinstance(number, float | np.floating) else operator.index(number)
+    if whole != number:
+        raise ValueError
+    return whole
+
+
+def _ids(ids: pd.Series, where: str) -> pd.Series:
+    """`ids` as strings, which may be written as integers, each once."""
+    if pd.api.types.is_integer_dtype(ids) and ids.notna().all():
+        ids = ids.astype("str")
+    ids = _strings(ids, where)
     _refuse(ids, ids.duplicated(), where, "repeated id", "give every question its own")
     return ids
 

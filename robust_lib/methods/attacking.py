@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from robust_lib import attack, data, models, quantize, runs, train
+from robust_lib import attack, data, models, passes, quantize, runs, train
 from robust_lib.attack import bertattack, language, lexica, similarity, textfooler, victims
 from robust_lib.methods import training
 
@@ -37,7 +37,7 @@ def attacked(
     mode: str,
     calibration: Mapping[str, float] | None = None,
     max_length: int,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     integer: bool = False,
     tokens: int = 8192,
     budget: int | None = None,
@@ -76,7 +76,7 @@ def bert_attacked(
     most: int | None = None,
     filtered: bool = True,
     max_length: int,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     tokens: int = 8192,
     budget: int | None = None,
 ) -> pd.DataFrame:
@@ -141,7 +141,7 @@ def _victim(
     model: transformers.PreTrainedModel,
     encoder: models.Encoder,
     max_length: int,
-    precision: train.Precision,
+    precision: passes.Precision,
     integer: bool,
 ) -> attack.Oracle:
     """The model as a victim; in 8-bit integers on the CPU text by text, as torch takes one range for a batch."""
@@ -159,7 +159,7 @@ def transferred(
     texts: Mapping[str, pd.DataFrame],
     columns: Sequence[str],
     max_length: int,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
 ) -> pd.DataFrame:
     """What a model predicts for the adversarial texts that were found on others: a row for each source and text.
 
@@ -200,7 +200,7 @@ def masked_lm(
     copies, targets = _masked(copies, tokenizer, seed)
     starts = torch.from_numpy(copies.starts)
 
-    def guessed(logits: torch.Tensor, batch: train.Batch) -> torch.Tensor:
+    def guessed(logits: torch.Tensor, batch: passes.Batch) -> torch.Tensor:
         mask = batch["attention_mask"].bool().cpu()
         places = starts[batch["index"].cpu(), None] + torch.arange(mask.shape[1])
         wanted = targets[places.where(mask, 0)].where(mask, IGNORED).to(logits.device)

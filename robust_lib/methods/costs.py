@@ -13,7 +13,7 @@ from accelerate import Accelerator
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from robust_lib import data, heads, masks, models, quantize, runs, train
+from robust_lib import data, heads, masks, models, passes, quantize, runs, train
 from robust_lib.methods.attacking import attacked, bert_attacked
 from robust_lib.methods.compression import cls_states, q8_ptq
 from robust_lib.methods.representation import vectors
@@ -129,7 +129,7 @@ def _inputs(
     """The split's batches as the encoder reads them, where the model is."""
     encoded = data.tokenised(split, encoder.tokenizer(), max_length)
     batches = data.batches(encoded, batch_size)
-    return [{name: batch[name].to(place) for name in train.INPUTS if name in batch} for batch in batches]
+    return [{name: batch[name].to(place) for name in passes.INPUTS if name in batch} for batch in batches]
 
 
 def _seconds(model: torch.nn.Module, batches: Sequence[Mapping[str, torch.Tensor]]) -> float:
@@ -185,11 +185,11 @@ def work(unit: runs.Unit) -> float:
     examples = _rows(arguments["split"]) + sum(
         times * _rows(one) for one, times in arguments.get("extra", ())
     )
-    passes = 6 * recipe.epochs * recipe.until if recipe else 6 if unit.function is head_importance else 2
-    passes *= QUERIES.get(unit.function, 1)
+    times = 6 * recipe.epochs * recipe.until if recipe else 6 if unit.function is head_importance else 2
+    times *= QUERIES.get(unit.function, 1)
     tokens = TOKENS.get(arguments["split"].task, TOKENS_ELSEWHERE)
     tokens = min(tokens, recipe.max_length if recipe else arguments["max_length"])
-    return float(passes * examples * tokens * arguments["encoder"].weights())
+    return float(times * examples * tokens * arguments["encoder"].weights())
 
 
 def size(unit: runs.Unit) -> int:

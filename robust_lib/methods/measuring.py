@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 import transformers
 
-from robust_lib import data, masks, models, predict, quantize, runs, train
+from robust_lib import data, masks, models, passes, predict, quantize, runs
 from robust_lib.methods.subnetworks import mask_trained
 from robust_lib.methods.training import Subnetwork
 
@@ -21,7 +21,7 @@ def predicted(
     split: data.Split,
     max_length: int,
     batch_size: int = 128,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
     subnetwork: Subnetwork | None = None,
 ) -> pd.DataFrame:
     """The model's logits on every example of a split, beside the gold labels (see `predict.frame`).

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import transformers
 
-from robust_lib import data, masks, models, objectives, predict, train
+from robust_lib import data, masks, models, objectives, passes, predict, train
 from robust_lib.methods import training
 
 
@@ -41,7 +41,7 @@ def answered(
     split: data.Split,
     max_length: int,
     stride: int,
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
 ) -> pd.DataFrame:
     """The reader's best answer to every question of a split, and what no answer scores (see `predict.spans`)."""
     windows = data.windows(split, encoder.tokenizer(), max_length, stride=stride)

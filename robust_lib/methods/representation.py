@@ -11,7 +11,7 @@ import transformers
 from accelerate import Accelerator
 from torch import Tensor
 
-from robust_lib import cka, data, models, neighbours, predict, train
+from robust_lib import cka, data, models, neighbours, passes, predict
 
 Vectors = Mapping[str, Tensor]  # what `vectors` returns
 TRAIN = "train"
@@ -25,7 +25,7 @@ def vectors(
     read: str,
     max_length: int,
     summary: predict.Summary = "cls",
-    precision: train.Precision = "fp32",
+    precision: passes.Precision = "fp32",
 ) -> dict[str, Tensor]:
     """The vector that stands for each data point of a split, of any reader or classifier, before or after fine-tuning.
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import transformers
 
-from robust_lib import data, masks, models, objectives, train
+from robust_lib import data, masks, models, objectives, passes, train
 
-Objective = Callable[..., train.Loss]
+Objective = Callable[..., passes.Loss]
 Subnetwork = Mapping[
     str, Any
 ]  # what `mask_trained` and `imp_rewound` return: masks by the layers' names under "masks"
@@ -92,7 +92,7 @@ def hold(model: transformers.PreTrainedModel, subnetwork: Subnetwork | None) -> 
 def follow(
     model: transformers.PreTrainedModel,
     encoded: data.Encoded,
-    loss: train.Loss,
+    loss: passes.Loss,
     recipe: train.Recipe,
     seed: int,
     *,

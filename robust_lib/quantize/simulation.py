@@ -10,7 +10,7 @@ import transformers
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from robust_lib import masks, train
+from robust_lib import masks, passes
 
 Model = TypeVar("Model", bound=transformers.PreTrainedModel)
 Scalar = Float[Tensor, ""]
@@ -139,7 +139,7 @@ def layers(model: nn.Module) -> list[SimulatedLinear | SimulatedEmbedding]:
     return [module for module in model.modules() if isinstance(module, SimulatedLinear | SimulatedEmbedding)]
 
 
-def calibrate(model: transformers.PreTrainedModel, batches: Iterable[train.Batch]) -> None:
+def calibrate(model: transformers.PreTrainedModel, batches: Iterable[passes.Batch]) -> None:
     """Set the activations' thresholds of a simulated model to the largest |x| that these batches bring.
 
     With `simulate` this is quantisation after training: no weight changes, dropout is off, what was known of the
@@ -160,7 +160,7 @@ def calibrate(model: transformers.PreTrainedModel, batches: Iterable[train.Batch
         model.train(False)
         with torch.no_grad():
             for batch in batches:
-                model(**{name: batch[name].to(device) for name in train.INPUTS if name in batch})
+                model(**{name: batch[name].to(device) for name in passes.INPUTS if name in batch})
                 count += 1
     finally:
         model.train(training)

@@ -53,7 +53,7 @@ class Examples:
         blocks = list(map(_block, self.examples))
         first, more = "".join(blocks[:SHOWN]) or "no examples", "".join(blocks[SHOWN:])
         fold = f"<details><summary>{len(blocks) - SHOWN} more</summary>{more}</details>" if more else ""
-        kind = f"class='examples' data-shown='{SHOWN}'" if more else ""
+        kind = f"class='examples {live.PLAIN}' data-shown='{SHOWN}'" if more else f"class='{live.PLAIN}'"
         page = f"<div {kind} style='max-width: 60em; white-space: normal'>{first}{fold}</div>"
         return live.live(page) if more else page
 

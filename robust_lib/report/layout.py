@@ -51,6 +51,7 @@ STYLES: list[Any] = [
     },
     {"selector": "td", "props": "white-space: nowrap;"},
     {"selector": "td.words", "props": "white-space: normal; min-width: 13em; max-width: 36em;"},
+    {"selector": "td.brief", "props": "white-space: normal; min-width: 7em; max-width: 16em;"},
     {"selector": "th.row_heading", "props": "white-space: nowrap;"},
     {"selector": "thead th", "props": "border-bottom: 1px solid currentColor;"},
     {
@@ -222,9 +223,9 @@ class Claims:
         rows = [[html.escape(one) for one in row] for row in self._rows()]
         for row, entry in zip(rows, self.records, strict=True):
             row[4] = live.hover(row[4], _hover(entry, ".3g"))
-        page = listed(
-            self._HEAD, rows, {"": "words", "quantity": "words", "verdict": shades}, "claims", above=2
-        )
+        classes: dict[str, str | list[str]] = {"": "words", "measured on": "brief", "quantity": "brief"}
+        classes["verdict"] = shades
+        page = listed(self._HEAD, rows, classes, "claims", above=2)
         return live.live(f"{page}{live.small(map(html.escape, remarked(self.remarks)))}")
 
     def to_latex(self) -> str:
@@ -307,7 +308,7 @@ def listed(
     shades = pd.DataFrame("", index=frame.index, columns=frame.columns).assign(**classes)
     styler = Styler(frame, cell_ids=False).hide(axis="index").set_td_classes(shades).set_table_styles(STYLES)
     page = styler.set_table_attributes(f"{live.TABLE} data-above='{above}'").set_uuid(name).to_html()
-    return f"<div style='overflow-x: auto; font-size: .9em'>{page}</div>"
+    return f"<div class='{live.PLAIN}' style='overflow-x: auto; font-size: .9em'>{page}</div>"
 
 
 def _contradicted(paper: int, item: str) -> list[dict[str, str]]:

@@ -8,11 +8,9 @@
     const found = text.match(/^[-−+]?\d[\d,]*(\.\d+)?(e[-+]?\d+)?(?![\w.-])/i);
     return found ? Number(found[0].replace("−", "-").replaceAll(",", "")) : NaN;
   };
-  const order = (one, two) => {
-    const [a, b] = [value(one), value(two)];
-    if (!isNaN(a) || !isNaN(b)) return isNaN(a) ? 1 : isNaN(b) ? -1 : a - b;
-    return !one || !two ? !one - !two : one.localeCompare(two, undefined, { numeric: true });
-  };
+  const kind = text => !text ? 2 : isNaN(value(text)) ? 1 : 0; // numbers, words, blanks: in this order up and down
+  const order = (one, two, sign = 1) => kind(one) - kind(two) || sign
+    * (kind(one) ? one.localeCompare(two, undefined, { numeric: true }) : value(one) - value(two));
 
   // Choices above some parts of a page; `facets` are names and functions from a part to its text. Tells what is left.
   const filters = (bar, parts, facets, changed) => {
@@ -69,8 +67,7 @@
         heads.forEach(one => { one.ariaSort = null; });
         if (next) head.ariaSort = next;
         const sign = next === "descending" ? -1 : 1;
-        const sorted = (one, two) => !key(one) - !key(two) || sign * order(key(one), key(two));
-        body.append(...(next ? [...rows].sort(sorted) : rows));
+        body.append(...(next ? [...rows].sort((one, two) => order(key(one), key(two), sign)) : rows));
         show();
       };
     });

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from importlib.resources import files
 
 TABLE = "class='live'"  # attributes of a table that is to be sorted and filtered
+PLAIN = "tex2jax_ignore mathjax_ignore"  # class of texts in which $5 and $6 are amounts: MathJax 2 and 3 let them be
 
 
 def live(page: str) -> str:
-    """HTML with what its live tables and examples need to work."""
+    """HTML with what its live tables and examples need to work; without blank lines, which end HTML in Markdown."""
     source = files("robust_lib.report").joinpath("live.js").read_text(encoding="utf-8").splitlines()
-    return f"{page}<script>{chr(10).join(line.strip() for line in source if line[:2] != '//')}</script>"
+    code = [line.strip() for line in source if line and line[:2] != "//"]
+    return f"{page}<script>{chr(10).join(code)}</script>"
 
 
 def hover(shown: str, told: str) -> str:

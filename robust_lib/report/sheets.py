@@ -34,7 +34,10 @@ class Sheet:
 
 
 def sheet(frame: pd.DataFrame, *, digits: int = 3) -> Sheet:
-    """A frame, its named index too; numbers with at most so many digits behind the point, unknown ones blank."""
+    """A frame, its named index too. Numbers have at most so many digits behind the point, smaller ones two significant.
+
+    What is unknown is blank.
+    """
     flat = frame.reset_index() if frame.index.names != [None] else frame
     head = list(map(str, flat.columns))
     return Sheet(head, [[(_text(one, digits), "") for one in row] for row in flat.astype(object).to_numpy()])
@@ -75,7 +78,9 @@ def _text(value: Any, digits: int) -> str:
         return ""
     if not isinstance(value, float):
         return str(value)
-    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if value % 1 else f"{value:.0f}"
+    if not value % 1:
+        return f"{value + 0.0:.0f}"  # and no -0
+    return f"{value:.{digits}f}".rstrip("0").rstrip(".") if abs(value) >= 10**-digits else f"{value:.2g}"
 
 
 def _cell(cell: Cell) -> str:

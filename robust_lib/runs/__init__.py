@@ -10,7 +10,7 @@ A unit's key is a hash of its code and arguments (`units`, `reach`); finished un
 """
 
 from robust_lib.runs.codecs import ResultError
-from robust_lib.runs.engine import Engine, InProcess, Pool, Receipt, WorkerDied, default_workers
+from robust_lib.runs.engine import Engine, EngineError, InProcess, Pool, Receipt, WorkerDied, default_workers
 from robust_lib.runs.journals import Journal, journal
 from robust_lib.runs.run import Plan, Planned, Run, commit, home, planning, start
 from robust_lib.runs.schedule import FailedRepeatedly, UnitsFailed
@@ -22,6 +22,7 @@ __all__ = [
     "Damaged",
     "DamagedWarning",
     "Engine",
+    "EngineError",
     "FailedRepeatedly",
     "InProcess",
     "Journal",

@@ -11,6 +11,7 @@ import os
 import pickle
 import socket
 import sys
+import time
 import uuid
 from collections.abc import Collection
 from concurrent.futures import Future
@@ -18,19 +19,16 @@ from pathlib import Path
 from typing import Any
 
 from robust_lib.runs import reach, units
-from robust_lib.runs.engine import Receipt, WorkerDied, answer, portable, quieten
-from robust_lib.runs.store import Store
+from robust_lib.runs.engine import EngineError, Receipt, WorkerDied, answer, portable, quieten, received
+from robust_lib.runs.store import LAG, Store
 from robust_lib.runs.units import Unit
 
 # BERT-large fills a GPU of 16 GB when it is fine-tuned in batches of 32 x 128 tokens: others take their share.
 WHOLE_GPU = 12 * 24 * 1024**2
 TOKENS = 32 * 128
 LEAST_SHARE = 0.1  # every process has a CUDA context of its own
+_LOOK = 5.0  # seconds between looks at the cluster's resources
 _RECEIPTS = 10**8  # bytes of Ray's object store, which here holds nothing but receipts
-
-
-class EngineError(RuntimeError):
-    """An engine that cannot be used; the message says what is missing and what to do."""
 
 
 class Ray:
@@ -41,51 +39,85 @@ class Ray:
     """
 
     attempts = 3
-    at_hand = float("inf")  # Ray queues, and a cluster that grows must see what waits
 
     def __init__(self, store: Store, address: str) -> None:
         _connect(address)
         import ray
 
-        resources = ray.cluster_resources()
-        self._gpus = resources.get("GPU", 0.0)
-        self.slots = max(1, int(self._gpus or resources.get("CPU", 1)))
-        # max_retries: deaths are counted here, so that what is retried is also said
-        self._task = ray.remote(max_retries=0)(_perform)
+        self._task = ray.remote(max_retries=0)(_perform)  # `schedule` tries again, and says so
+        # A process keeps what it took of a GPU's memory as long as it lives: there it ends with its unit.
+        self._once = ray.remote(max_retries=0, max_calls=1)(_perform)
         self._path = store.path.resolve()
         self._sign = f"ray-{uuid.uuid4().hex[:12]}"
         (self._path / "locks").mkdir(parents=True, exist_ok=True)
         (self._path / "locks" / self._sign).touch()
-        self._running: dict[Future[Receipt], Any] = {}
+        self._running: dict[Future[Receipt], tuple[Any, float]] = {}  # the task, and what it takes
+        self._looked = float("-inf")
+        self._look()
+
+    @property
+    def slots(self) -> int:
+        """CPUs, or GPUs where there are any, of the cluster as it is now."""
+        self._look()
+        return max(1, int(self._gpus or self._cpus))
+
+    def room(self, running: int) -> bool:
+        """Until a quarter more is asked for than there is: so no worker waits, a cluster that can grow sees what does,
+        and what comes later with a long chain after it does not stand behind all the rest."""
+        self._look()
+        taken = sum(share for _, share in list(self._running.values()))
+        return bool(taken < 1.25 * (self._gpus or self._cpus))
 
     def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
         """Hand the unit to the cluster."""
         call = (sys.path, str(self._path), self._sign, pickle.dumps(unit), reach.digests(unit.codes))
-        task = self._task.options(
-            name=unit.name,
-            num_cpus=1,
-            num_gpus=gpu_share(unit) if self._gpus else 0,
-            scheduling_strategy=_elsewhere(avoid),
-        ).remote(*call)
+        share = gpu_share(unit) if self._gpus else 0.0
+        options = {"name": unit.name, "num_cpus": 1, "num_gpus": share, **self._elsewhere(avoid)}
+        sent = (self._once if share else self._task).options(**options).remote(*call)
         future: Future[Receipt] = Future()
-        self._running[future] = task
-        task.future().add_done_callback(lambda done: self._pass_on(done, future))
+        self._running[future] = sent, share or 1.0
+        sent.future().add_done_callback(lambda done: self._pass_on(done, future))
         return future
 
     def stop(self) -> None:
         """End what still runs, in the middle of what it does; the connection stays for the next collect."""
         import ray
 
-        for task in list(self._running.values()):
+        for task, _ in list(self._running.values()):
             ray.cancel(task, force=True)
         (self._path / "locks" / self._sign).unlink(missing_ok=True)
 
+    def _look(self) -> None:
+        """Ask what the cluster has, every few seconds: nodes come and go."""
+        import ray
+
+        if time.monotonic() - self._looked > _LOOK:
+            resources = ray.cluster_resources()
+            self._gpus, self._cpus = resources.get("GPU", 0.0), resources.get("CPU", 0.0)
+            self._looked = time.monotonic()
+
+    def _elsewhere(self, avoid: Collection[str]) -> dict[str, Any]:
+        """The option that keeps a unit off the nodes where it failed, as long as there is another that could run it."""
+        import ray
+        from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
+
+        needed = "GPU" if self._gpus else "CPU"
+        others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in avoid]
+        if not avoid or not any(node["Resources"].get(needed) for node in others):
+            return {}
+        return {"scheduling_strategy": NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*avoid)})}
+
     def _pass_on(self, done: Future[bytes], future: Future[Receipt]) -> None:
+        import ray
+
         self._running.pop(future, None)
         error = done.exception()
         if error is None:
-            future.set_result(pickle.loads(done.result()))  # noqa: S301 - from our own worker
-        else:  # of Ray itself: the worker or its node is gone
+            future.set_result(received(done.result()))
+        elif isinstance(error, ray.exceptions.RayTaskError):  # before the unit: no package there, say
+            reason = str(error).strip().rpartition("\n")[2]
+            future.set_result(Receipt("failed", error=EngineError(reason), host="the cluster"))
+        else:
             reason = str(error).partition("\n")[0]
             death = WorkerDied(f"its worker died ({type(error).__name__}: {reason})")
             future.set_result(Receipt("failed", error=death, host="the cluster"))
@@ -112,33 +144,33 @@ def _connect(address: str) -> None:
     """Connect this process to Ray, once: to what runs, or to a cluster of its own, which ends with it."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault(
-        "RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed"
-    )  # `schedule` says it, shorter
+    # `schedule` says it, shorter
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", "A worker died or was killed")
     try:
         import ray
     except ImportError:
-        raise EngineError(f"engine = {address!r} needs Ray: pip install 'robust-lib[ray]'") from None
+        remedy = "pip install -e '.[ray]' in the project's folder"
+        raise EngineError(f"engine = {address!r} needs Ray: {remedy}") from None
     if ray.is_initialized():
+        connected = ray.get_runtime_context().gcs_address
+        if address not in ("ray", connected):
+            raise EngineError(
+                f"engine: this process is connected to Ray at {connected}, not {address}; restart it"
+            )
         return
     logging.getLogger("ray").setLevel(logging.ERROR)
     quiet = {"log_to_driver": False, "configure_logging": False}  # one progress line says what happens
+    given = os.environ.get("RAY_ADDRESS", "auto") if address == "ray" else address
     try:
-        ray.init(address="auto" if address == "ray" else address, **quiet)
-    except ConnectionError as error:
-        if address != "ray":
+        if given != "auto":
+            host, _, port = given.rpartition("/")[2].rpartition(":")
+            socket.create_connection((host, int(port)), timeout=30).close()  # Ray itself tries for minutes
+        ray.init(address=given, **quiet)
+    except (OSError, ValueError) as error:
+        if given != "auto":
             remedy = "start it (`ray start --head`), or give the host:port of one that runs"
-            raise EngineError(f"engine: no Ray cluster answers at {address!r}; {remedy}") from error
+            raise EngineError(f"engine: no Ray cluster answers at {given!r}; {remedy}") from error
         ray.init(address="local", include_dashboard=False, object_store_memory=_RECEIPTS, **quiet)
-
-
-def _elsewhere(avoid: Collection[str]) -> Any:
-    """A strategy that takes a node to avoid only when there is no other."""
-    from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
-
-    if not avoid:
-        return "DEFAULT"
-    return NodeLabelSchedulingStrategy(hard={}, soft={"ray.io/node-id": NotIn(*avoid)})
 
 
 def _perform(search: list[str], path: str, sign: str, pickled: bytes, code: list[str]) -> bytes:
@@ -154,4 +186,4 @@ def _perform(search: list[str], path: str, sign: str, pickled: bytes, code: list
             "ROBUST_STORE to one that is"
         )
         return portable(Receipt("failed", error=error, node=node, host=host))
-    return answer(path, pickled, code, node, host)
+    return answer(path, pickled, code, node, host, patience=LAG)

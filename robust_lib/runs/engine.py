@@ -1,4 +1,4 @@
-"""Where units run: in this process, on worker processes, in all processes of accelerate, or on Ray (`cluster`).
+"""Where units run: in this process or on worker processes; `together` in all of accelerate; on Ray (`cluster`).
 
 An engine runs a unit whose dependencies are finished in the store, keeps the result there, and its future
 gives a `Receipt`, never the result itself. So an engine on other machines only needs the same store.
@@ -16,20 +16,17 @@ import threading
 import time
 import traceback
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from robust_lib.runs import reach, source
+from robust_lib.runs import progress, reach, source
 from robust_lib.runs.store import Damaged, Missing, Store
 from robust_lib.runs.units import Unit
-
-if TYPE_CHECKING:
-    from robust_lib.runs import cluster
 
 _DEATH = (
     "its worker process died (killed from outside, or out of memory; in a script, collect under "
@@ -64,17 +61,16 @@ class Engine(Protocol):
         ...
 
     @property
-    def at_hand(self) -> float:
-        """Units it takes at once, those that wait for a slot among them."""
-        ...
-
-    @property
     def attempts(self) -> int:
         """How often a unit that fails is tried."""
         ...
 
+    def room(self, running: int) -> bool:
+        """Whether it takes another unit while so many run."""
+        ...
+
     def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
-        """Start the unit, if possible not on a node to `avoid`.
+        """Start the unit, not on a node to `avoid` while there is another.
 
         The future fails with WorkerDied when the unit's process died, perhaps through another unit's fault.
         """
@@ -85,13 +81,23 @@ class WorkerDied(RuntimeError):
     """The process that ran a unit ended without an answer."""
 
 
-def perform(store: Store, unit: Unit) -> Receipt:
-    """Run one unit and keep its result. KeyboardInterrupt passes through, every other end is a receipt."""
+class EngineError(RuntimeError):
+    """An engine that cannot be used; the message says what is missing and what to do."""
+
+    def _render_traceback_(self) -> list[str]:
+        return progress.short(self)
+
+
+def perform(store: Store, unit: Unit, *, begin: Callable[[], object] = lambda: None) -> Receipt:
+    """Run one unit and keep its result; `begin` is called when its function is about to be.
+
+    KeyboardInterrupt passes through, every other end is a receipt.
+    """
     try:
         with store.locked(unit.key, wait=False) as alone:
             if not alone:
                 return Receipt("busy")
-            return Receipt("found") if unit in store else _compute(store, unit)
+            return Receipt("found") if unit in store else _compute(store, unit, begin)
     except (Damaged, Missing) as fault:
         return Receipt("unfit", messages=(str(fault),) if isinstance(fault, Damaged) else ())
     except KeyboardInterrupt:
@@ -100,32 +106,42 @@ def perform(store: Store, unit: Unit) -> Receipt:
         return Receipt("failed", error=error)
 
 
-def _compute(store: Store, unit: Unit, *, keep: bool = True) -> Receipt:
+def _compute(store: Store, unit: Unit, begin: Callable[[], object]) -> Receipt:
     results = {needed: store.load(needed) for needed in unit.dependencies}
     inherited = [remark for needed in unit.dependencies for remark in store.remarks(needed)]
+    begin()
     started = time.perf_counter()
     with store.journaled(unit.key):
         with _remarks() as own:
             value = unit.call(results.__getitem__)
         seconds = time.perf_counter() - started
         remarks = dict.fromkeys([*inherited, *(f"{unit.label}: {remark}" for remark in own)])
-        if keep:
-            store.save(unit, value, seconds=seconds, device=device(), remarks=list(remarks))
+        store.save(unit, value, seconds=seconds, device=device(), remarks=list(remarks))
     return Receipt("computed", seconds)
 
 
 @contextmanager
 def _remarks() -> Iterator[list[str]]:
-    """What our own functions warn of is kept with their result; every other warning goes its way."""
+    """What our own functions warn of is kept with their result; every other warning goes its way, each once."""
     remarks: list[str] = []
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
-        yield remarks
-    for warning in caught:
-        if warning.category.__module__.startswith("robust_lib."):
-            remarks.append(str(warning.message))
-        else:
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    seen: dict[tuple[str, type[Warning], str, int], None] = {}
+
+    def note(
+        message: Warning | str, category: type[Warning], filename: str, lineno: int, *rest: Any, **more: Any
+    ) -> None:
+        seen[str(message), category, filename, lineno] = None
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", UserWarning)
+            warnings.showwarning = note
+            yield remarks
+    finally:
+        for text, category, filename, lineno in seen:
+            if category.__module__.startswith("robust_lib."):
+                remarks.append(text)
+            else:
+                warnings.warn_explicit(text, category, filename, lineno)
 
 
 def device() -> str:
@@ -148,61 +164,20 @@ def described() -> str:
 class InProcess:
     """Runs each unit at once, in this process."""
 
-    slots = at_hand = attempts = 1
+    slots = attempts = 1
 
     def __init__(self, store: Store) -> None:
         self._store = store
+
+    def room(self, running: int) -> bool:
+        """Nothing runs between two calls."""
+        return True
 
     def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
         """A future that is already done."""
         future: Future[Receipt] = Future()
         future.set_result(perform(self._store, unit))
         return future
-
-
-class Together:
-    """Runs each unit in all processes that `accelerate launch` or `notebook_launcher` started.
-
-    They all make the same calls: what trains a model does it together (`train.fit`), everything else each repeats.
-    The main process alone looks into the store and keeps results; the others follow.
-    """
-
-    slots = at_hand = attempts = 1
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-
-    def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
-        """A future that is already done, in every process alike."""
-        import accelerate
-        from accelerate.utils import broadcast_object_list
-
-        main = accelerate.Accelerator().is_main_process
-        receipt = Receipt("found")
-        with self._store.locked(unit.key) if main else nullcontext():
-            (found,) = broadcast_object_list([unit in self._store])
-            if not found:
-                try:
-                    receipt = _compute(self._store, unit, keep=main)
-                except Exception as error:
-                    receipt = Receipt("failed", error=error)
-            (sent,) = broadcast_object_list([portable(receipt)])
-        future: Future[Receipt] = Future()
-        future.set_result(pickle.loads(sent))  # noqa: S301 - from our own main process
-        return future
-
-
-def meet() -> None:
-    """Wait for the other processes of `accelerate launch`, where there are any: until then the store stays as it is."""
-    if together():
-        import accelerate
-
-        accelerate.Accelerator().wait_for_everyone()
-
-
-def together() -> bool:
-    """Whether this is one of several processes that accelerate started."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 class Pool:
@@ -216,9 +191,13 @@ class Pool:
 
     def __init__(self, store: Store, workers: int) -> None:
         self._store = store
-        self.slots = self.at_hand = workers
+        self.slots = workers
         self._executor: ProcessPoolExecutor | None = None
         self._leash: Connection | None = None
+
+    def room(self, running: int) -> bool:
+        """As long as a worker is free."""
+        return running < self.slots
 
     def submit(self, unit: Unit, avoid: Collection[str] = ()) -> Future[Receipt]:
         """Hand the unit to the next free worker."""
@@ -262,20 +241,17 @@ def opened(store: Store, name: str, units: int) -> Iterator[Engine]:
     "processes" are as many as `default_workers` says, one being this process, or those that accelerate started.
     What still runs at the end is stopped.
     """
-    if name == "processes" and together():
-        yield Together(store)
-        return
+    from robust_lib.runs import cluster, together  # here: they stand on this module
+
     workers = min(default_workers(), units)
-    if name == "processes" and workers == 1:
+    if name == "processes" and workers == 1 and not together.several():
         yield InProcess(store)
         return
-    engine: Pool | cluster.Ray
-    if name == "processes":
-        engine = Pool(store, workers)
-    else:
-        from robust_lib.runs import cluster  # here: Ray is no requirement of the other engines
-
+    engine: Pool | together.Together | cluster.Ray
+    if name != "processes":
         engine = cluster.Ray(store, name)
+    else:
+        engine = together.Together(store) if together.several() else Pool(store, workers)
     try:
         yield engine
     finally:
@@ -302,7 +278,16 @@ def _pass_on(done: Future[bytes], future: Future[Receipt]) -> None:
     elif (error := done.exception()) is not None:
         future.set_exception(error)
     else:
-        future.set_result(pickle.loads(done.result()))  # noqa: S301 - from our own worker
+        future.set_result(received(done.result()))
+
+
+def received(sent: bytes) -> Receipt:
+    """A worker's receipt; one that cannot be read here, as its error is of a class unknown here, has failed."""
+    try:
+        receipt: Receipt = pickle.loads(sent)  # noqa: S301 - from our own worker
+    except Exception as error:
+        return Receipt("failed", error=error)
+    return receipt
 
 
 @contextmanager
@@ -340,7 +325,9 @@ def _follow_parent(leash: Connection) -> None:
         os._exit(1)
 
 
-def answer(path: str, pickled: bytes, code: list[str], node: str = "", host: str = "") -> bytes:
+def answer(
+    path: str, pickled: bytes, code: list[str], node: str = "", host: str = "", *, patience: float = 0.0
+) -> bytes:
     """In a worker: perform the unit, after making sure that it means the same code as in the parent.
 
     The receipt, with node and host, as bytes.
@@ -354,7 +341,7 @@ def answer(path: str, pickled: bytes, code: list[str], node: str = "", host: str
                 f"{unit.label}: its source was edited since this process started; restart the kernel"
                 + (f", or bring the code on {host} up to date" if host else "")
             )
-        receipt = perform(Store(path), unit)
+        receipt = perform(Store(path, patience=patience), unit)
     except Exception as error:
         receipt = Receipt("failed", error=error)
     return portable(dataclasses.replace(receipt, node=node, host=host))

@@ -57,7 +57,8 @@ class Estimate:
 class Line:
     """The progress line: in place through Jupyter's display or a carriage return, plain lines in a log."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, silent: bool = False) -> None:
+        self._silent = silent
         self._stream = stream or sys.stdout
         self._started = time.monotonic()
         self._shown = float("-inf")
@@ -79,6 +80,8 @@ class Line:
     def show(self, text: str, *, last: bool = False) -> None:
         """Show the text in the place of the one before; the last one stays."""
         self._shown = time.monotonic()
+        if self._silent:
+            return
         if self._display is not None:
             self._display(text)
             return

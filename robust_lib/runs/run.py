@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import robust_lib
-from robust_lib.runs import engine, progress, reach, schedule
+from robust_lib.runs import engine, progress, reach, schedule, together
 from robust_lib.runs import store as stores
 from robust_lib.runs.store import Store
 from robust_lib.runs.units import Unit, closure
@@ -97,8 +97,11 @@ class Run:
             raise Planned(wanted)
         with self._told(wanted) as (line, counts):
             results = self._completed(wanted, line, counts)
-            remarks = (remark for unit in wanted for remark in self.store.remarks(unit))
-            self.record["remarks"] = list(dict.fromkeys([*self.record["remarks"], *remarks]))
+            remarks = dict.fromkeys(remark for unit in wanted for remark in self.store.remarks(unit))
+            new = [remark for remark in remarks if remark not in self.record["remarks"]]
+            self.record["remarks"] += new
+        for remark in new:
+            print(remark)
         return _shaped(units, results.__getitem__)
 
     def complete(self, units: Sequence[Unit]) -> None:
@@ -110,7 +113,7 @@ class Run:
     def _told(self, wanted: list[Unit]) -> Iterator[tuple[progress.Line, schedule.Counts]]:
         """The progress line and the record of what is done within, and of how it ends."""
         reach.check_unchanged({name for unit in closure(wanted) for name in unit.codes})
-        line, counts = progress.Line(), schedule.Counts()
+        line, counts = progress.Line(silent=together.following()), schedule.Counts()
         try:
             yield line, counts
         except BaseException as error:
@@ -163,12 +166,14 @@ class Run:
         return damage
 
     def _write(self, status: str, counts: schedule.Counts | None = None) -> None:
-        """Renew run.json. A full disk must not hide the error that is on its way."""
+        """Renew run.json, in the main process. A full disk must not hide the error that is on its way."""
         self.record["status"] = status
         if counts is not None:
             self.record.update(finished=_now(), device=engine.device())
             for name, number in vars(counts).items():
                 self.record["units"][name] = self.record["units"].get(name, 0) + number
+        if together.following():
+            return
         with suppress(OSError) if status in ("failed", "interrupted") else nullcontext():
             _replace_text(self.directory / "run.json", json.dumps(self.record, indent=1, ensure_ascii=False))
 
@@ -186,6 +191,8 @@ def start(notebook: str, parameters: Any, *, seeds: Sequence[int] | None = None)
     store = Store(Path(os.environ.get("ROBUST_STORE") or home() / "runs" / "store").expanduser())
     directory = outputs / str(values.get("scale", "micro")) / notebook
     run = Run(notebook, directory, store, {}, values.get("engine", "processes"))
+    if run.engine != "processes":
+        store.patience = stores.LAG
     if _plan.get() is None:
         run.record.update(_record(notebook, values, seeds))
         run.directory.mkdir(parents=True, exist_ok=True)

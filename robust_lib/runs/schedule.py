@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 
-from robust_lib.runs import engine, progress
+from robust_lib.runs import progress, together
 from robust_lib.runs.engine import Engine, InProcess, Receipt, WorkerDied, opened
 from robust_lib.runs.store import DamagedWarning, Store, StoreFull
 from robust_lib.runs.units import Unit
@@ -76,23 +76,28 @@ class Schedule:
         self._suspects: list[str] = []
         self._failures: list[tuple[Unit, BaseException]] = []
         self._label = ""
-        for unit in units:
+        self._wanted = list(units)
+        for unit in self._wanted:
             if not self._enter(unit):
                 self.counts.reused += 1
         self._estimate = progress.Estimate(store.paces() if self._todo else {})
 
     def complete(self) -> None:
         """Run everything missing. Raises UnitsFailed at the end, StoreFull and KeyboardInterrupt at once."""
-        engine.meet()
-        if not self._todo:
+        if together.following():
+            if failure := together.follow(self._store, self._wanted):
+                raise UnitsFailed(failure, [])
             return
-        self._rank()
-        with opened(self._store, self._name, len(self._todo)) as self._engine:
-            while self._todo:
-                self._submit()
-                self._receive()
+        if self._todo:
+            self._rank()
+            with opened(self._store, self._name, len(self._todo)) as self._engine:
+                while self._todo:
+                    self._submit()
+                    self._receive()
+        if together.several():
+            together.end(self._told_failures())
         if self._failures:
-            raise self._failure()
+            raise UnitsFailed(self._told_failures(), self._failures) from self._failures[0][1]
 
     def _rank(self) -> None:
         """What has the longest chain of units after it comes first: on many workers the longest chain is the last."""
@@ -136,7 +141,7 @@ class Schedule:
             if not self._running:
                 self._start(self._suspects.pop(0))
             return
-        while self._ready and len(self._running) < self._engine.at_hand:
+        while self._ready and self._engine.room(len(self._running)):
             self._start(heapq.heappop(self._ready)[-1])
 
     def _start(self, key: str) -> None:
@@ -148,11 +153,14 @@ class Schedule:
         self._running[self._engine.submit(node.unit, node.failed_on)] = key, started
 
     def _recall(self) -> None:
-        """Try again what another process was computing."""
+        """Try again what another process was computing, when it has ended."""
         now = time.monotonic()
         for key in [key for key, since in self._elsewhere.items() if now - since >= _POLL]:
-            del self._elsewhere[key]
-            self._queue(key)
+            if self._store.busy(key):
+                self._elsewhere[key] = now
+            else:
+                del self._elsewhere[key]
+                self._queue(key)
 
     def _receive(self) -> None:
         if not self._running:
@@ -205,7 +213,8 @@ class Schedule:
         del self._todo[node.unit.key]
         if self._enter(node.unit):
             entered = self._todo[node.unit.key]
-            entered.users, entered.attempts = node.users, node.attempts
+            entered.users, entered.attempts, entered.failed_on = node.users, node.attempts, node.failed_on
+            self._rank()
         else:  # finished by another process meanwhile
             self._todo[node.unit.key] = node
             self._finish(node, Receipt("found"))
@@ -238,7 +247,10 @@ class Schedule:
                 self.counts.skipped += 1
                 waiting.extend(user.users)
 
-    def _failure(self) -> UnitsFailed:
+    def _told_failures(self) -> str:
+        """The message of UnitsFailed; "" when none did."""
+        if not self._failures:
+            return ""
         lines = [
             f"{unit.label} [{unit.key[:8]}]: {type(error).__name__}: {str(error).partition(chr(10))[0]}"
             for unit, error in self._failures
@@ -248,9 +260,7 @@ class Schedule:
         if counts.skipped:
             head += f", {counts.skipped} that need them were not started"
         head = f"{head}; {counts.computed + counts.reused} others are kept:"
-        failure = UnitsFailed("\n  ".join([head, *lines]), self._failures)
-        failure.__cause__ = self._failures[0][1]
-        return failure
+        return "\n  ".join([head, *lines])
 
     def _show(self) -> None:
         if not self._line.due:

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -22,6 +23,7 @@ import filelock
 from robust_lib.runs import codecs, journals, units
 from robust_lib.runs.units import Unit
 
+LAG = 30.0  # seconds until one machine sees for sure what another has written into a shared folder
 _META = "meta.json"
 _FULL = (
     "No space left on device",
@@ -75,10 +77,13 @@ class Store:
 
     `<key>/meta.json` holds what was called, how long it took, with which versions, and the sha256 of every
     file beside it. A result is there completely or not at all: written in `partial/`, flushed, then renamed.
+    `patience` are the seconds to wait for a result that is asked for and not seen: what another machine has written
+    may take so long to be seen here.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, patience: float = 0.0) -> None:
         self.path = Path(path)
+        self.patience = patience
         self._held: set[str] = set()
 
     def __contains__(self, unit: Unit) -> bool:
@@ -98,9 +103,19 @@ class Store:
 
     def load(self, unit: Unit) -> Any:
         """The unit's result, every byte checked. Raises Missing, or Damaged after setting it aside."""
-        if not self.holds(unit.key):
+        if not self._appears(unit.key):
             raise Missing(f"{unit.label} is not in the store {self.path}; collect it")
         return self.read(unit.key)
+
+    def _appears(self, key: str) -> bool:
+        """Whether a result is there, or comes to be seen within the store's patience."""
+        until = time.monotonic() + self.patience
+        while not self.holds(key):
+            if time.monotonic() >= until:
+                return False
+            _listed(self._place(key).parent)  # asks the file server again
+            time.sleep(0.2)
+        return True
 
     def read(self, key: str) -> Any:
         """The result under a key; see `load`."""
@@ -190,6 +205,11 @@ class Store:
         finally:
             self._held.discard(key)
             lock.release()
+
+    def busy(self, key: str) -> bool:
+        """Whether another process computes a unit now."""
+        with self.locked(key, wait=False) as alone:
+            return not alone
 
     @contextmanager
     def journaled(self, key: str) -> Iterator[None]:

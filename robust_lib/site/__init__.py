@@ -21,6 +21,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import docutils_namespace, patch_docutils
 
 from robust_lib.site import pages, sources
+from robust_lib.site.chapters import SiteError
+
+__all__ = ["SiteError", "build", "check_offline"]
 
 STATIC = Path(__file__).parent / "static"
 _RESOURCES = (  # what a browser fetches by itself: pictures, scripts, frames; style sheets and icons; imports of CSS
@@ -30,17 +33,13 @@ _RESOURCES = (  # what a browser fetches by itself: pictures, scripts, frames; s
 )
 
 
-class SiteError(ValueError):
-    """There is nothing to build a site of, or what was built would ask the network; says of which file."""
-
-
 def build(run: Path, notebooks: Sequence[Path], *, scale: str) -> Path:
     """Build the site of a run into `run/site`, in the place of an older one; the path of its front page.
 
     `run` is the folder of a scale: executed notebooks in `notebooks/`, tables and figures in a folder for each of
     them, `scorecard.json`. `notebooks` are the sources (py:percent) in their order: those that the run has not executed
-    are shown without outputs, and said to be so. Raises SiteError for a run without an executed notebook, and for
-    outputs that load anything over a network.
+    are shown without outputs, and said to be so. Raises SiteError for a run without an executed notebook, for a
+    file of it that is cut or no JSON, and for outputs that load anything over a network.
     """
     if not any((run / "notebooks").glob("*.ipynb")):
         raise SiteError(
@@ -75,7 +74,6 @@ def _sphinx(source: Path, built: Path, code: sources.Code) -> None:
         "html_math_renderer": "mathml",
         "html_static_path": [str(STATIC)],
         "html_css_files": ["site.css"],
-        "html_js_files": ["site.js"],
         "html_extra_path": ["extra"],
         "html_copy_source": False,
         "html_show_copyright": False,

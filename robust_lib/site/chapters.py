@@ -24,6 +24,10 @@ _REMOTE_PICTURE = re.compile(r"!\[([^\]]*)\]\(https?://[^)]*\)")
 _NAME = re.compile(r"\b(\w+)\.(\w+)\b")
 
 
+class SiteError(ValueError):
+    """There is nothing to build a site of, a file is damaged, or the site would ask the network; says which file."""
+
+
 @dataclass(frozen=True)
 class Chapter:
     """A notebook of the site: its cells, its run.json ({} where there is none), the files it saved, and its state:
@@ -74,7 +78,10 @@ def chapters(run: Path, notebooks: Sequence[Path]) -> list[Chapter]:
 def _chapter(name: str, run: Path, executed: Path | None, known: dict[str, Path]) -> Chapter:
     if executed is None:
         return Chapter(name, jupytext.read(known[name]), {}, [], "not executed")
-    notebook = nbformat.read(executed, as_version=4)
+    try:
+        notebook = nbformat.read(executed, as_version=4)
+    except nbformat.reader.NotJSONError as error:
+        raise SiteError(f"{executed} is no notebook; delete it and run {name} again") from error
     failed = any(
         output.output_type == "error" for cell in notebook.cells for output in cell.get("outputs", [])
     )
@@ -88,7 +95,12 @@ def _chapter(name: str, run: Path, executed: Path | None, known: dict[str, Path]
 
 def _read(file: Path) -> dict[str, Any]:
     """What a JSON file tells, if there is one."""
-    told: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    try:
+        told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    except ValueError as error:  # cut, or no UTF-8
+        raise SiteError(f"{file} is no JSON ({error}); delete it and run {file.parent.name} again") from error
+    if not isinstance(told, dict):
+        raise SiteError(f"{file} holds no record of a run; delete it and run {file.parent.name} again")
     return told
 
 

@@ -68,7 +68,10 @@ def write(folder: Path, run: Path, notebooks: Sequence[Path], *, scale: str, cod
     """Write the sources of the site of a run into an empty folder; see `site.build`."""
     parts = chapters.chapters(run, notebooks)
     card = run / "scorecard.json"
-    records = report.scored(card) if card.exists() else []
+    try:
+        records = report.scored(card) if card.exists() else []
+    except report.ScorecardError as error:
+        raise chapters.SiteError(str(error)) from error
     texts = {"index": _front(parts, records, scale), "figures": _figures(parts), **code.texts}
     for paper in published.PAPERS:
         texts[f"paper_{paper}"] = _paper(paper, parts, _of(paper, records))

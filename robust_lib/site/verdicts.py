@@ -1,4 +1,4 @@
-"""Verdicts as HTML: counted, as marks on a map, and in lists that the page's script sorts and filters."""
+"""Verdicts as HTML: counted, as marks on a map, and in lists to sort and to filter."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from robust_lib import report
+from robust_lib.report import live
 
 MEANINGS = {
     "reproduced": "the printed number lies within our interval and the known spread between seeds",
@@ -19,8 +20,8 @@ MEANINGS = {
 
 
 BAR = "<span class='bar'></span>"
-COLUMNS = (  # of the list; those that end in ▾ offer their values as a choice
-    "item ▾", "row, measured on", "column, quantity", "printed", "ours", "95 % interval", "n", "seeds", "verdict ▾",
+COLUMNS = (
+    "item", "row, measured on", "column, quantity", "printed", "ours", "95 % interval", "n", "seeds", "verdict",
 )  # fmt: skip
 
 
@@ -88,11 +89,11 @@ def _linked_mark(number: int, one: report.Record) -> str:
 
 
 def listing(records: Sequence[report.Record]) -> str:
-    """A row for each record; the page's script sorts and filters it."""
-    head = "".join(f"<th{' data-choice' * ('▾' in name)}>{name.rstrip(' ▾')}</th>" for name in COLUMNS)
+    """A row for each record, to sort and to filter."""
+    head = "".join(f"<th>{name}</th>" for name in COLUMNS)
     rows = "\n".join(_row(number, one) for number, one in enumerate(records))
-    table = f"<table class='records'><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
-    return f"<div class='wide'>{table}</div>"
+    table = f"<table class='records live'><thead><tr>{head}</tr></thead><tbody>\n{rows}\n</tbody></table>"
+    return live.live(f"<div class='wide'>{table}</div>")
 
 
 def _row(number: int, one: report.Record) -> str:
@@ -106,7 +107,7 @@ def _row(number: int, one: report.Record) -> str:
         *(_number(one[key]) for key in ("n", "seeds")),
     ]
     texts = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
-    verdict = f"<td data-value='{one['verdict']}'>{_mark(one['verdict'])} {one['verdict']}</td>"
+    verdict = f"<td>{_mark(one['verdict'])} {one['verdict']}</td>"
     return f"<tr id='r{number}'>{texts}{verdict}</tr>"
 
 
