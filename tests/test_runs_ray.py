@@ -244,7 +244,7 @@ def test_what_has_the_longest_chain_after_it_runs_first(run: runs.Run, tmp_path:
         chain.append(runs.unit(work.total, folder=folder, parts=[*chain[-1:], 1.0], name=f"chain-{link}"))
     run.collect([*others, chain[-1]])
     order = [line.split()[0] for line in (tmp_path / "executed").read_text().splitlines()]
-    assert order.index("chain-3") < 24  # each link stands behind what is under way, not behind all
+    assert order.index("chain-2") < 15  # the last link is as good as any other; none stands behind all of them
 
 
 def test_an_address_where_no_ray_answers_is_one_error(tmp_path: Path) -> None:
