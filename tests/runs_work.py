@@ -82,11 +82,17 @@ def encodes(*, encoder: object, other: object) -> None:
     """A unit with two encoders."""
 
 
-def shares(*, value: int, seconds: float) -> list[float | str]:
-    """When it began and ended, and the GPUs it was given."""
-    began = time.time()
-    time.sleep(seconds)
-    return [began, time.time(), os.environ.get("CUDA_VISIBLE_DEVICES", "")]
+def shares(*, folder: str, value: int, others: int, seconds: float) -> list[bool | str]:
+    """Whether so many run at the same time, itself among them, and the GPUs it was given."""
+    running = Path(folder, "running")
+    running.mkdir(exist_ok=True)
+    (running / str(value)).touch()
+    until = time.monotonic() + seconds
+    while (met := len(os.listdir(running)) >= others) is False and time.monotonic() < until:
+        time.sleep(0.05)
+    time.sleep(0.5)  # for the others to see it too
+    (running / str(value)).unlink()
+    return [met, os.environ.get("CUDA_VISIBLE_DEVICES", "")]
 
 
 def total(*, folder: str, parts: list[float], name: str = "total") -> float:
