@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import yaml
 from robust_lib import params
 
 SCALES = ("micro", "colab", "paper")
+ENGINES = "processes, ray, or host:port of a Ray cluster"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -82,10 +84,10 @@ def _parser() -> argparse.ArgumentParser:
         "reproduce", help="every notebook of a scale in order, then the scorecard"
     )
     reproduce.add_argument(
-        "--engine", help="ray, or host:port of a Ray cluster: first the units of all notebooks at once"
+        "--engine", type=_engine, help=f"{ENGINES}: there, first the units of all notebooks at once"
     )
     units = commands.add_parser("units", help="what the notebooks of a scale need, without executing them")
-    units.add_argument("--engine", default="processes", help="processes, ray, or host:port of a Ray cluster")
+    units.add_argument("--engine", type=_engine, default="processes", help=ENGINES)
     for command in (reproduce, units):
         command.add_argument(
             "--seeds", type=_count, help="how many seeds, counted from 0; else each notebook's own"
@@ -130,6 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     for command in (reproduce, units, plan, doctor):
         command.add_argument("--notebooks", nargs="+", default=[], metavar="NAME", help="only these")
     return parser
+
+
+def _engine(text: str) -> str:
+    """Where units run."""
+    if not re.fullmatch(params.ENGINE, text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {ENGINES}")
+    return text
 
 
 def _count(text: str) -> int:

@@ -237,6 +237,8 @@ def _job(notebook: Path, scale: str | None, file: Path | None, given: Mapping[st
     named = scale or given.get("scale")
     if file is None and named in ("colab", "paper"):  # or micro's values would run under that scale's name
         file = parameter_file(notebook, named)
+        if not file.exists():
+            raise params.ParameterError(f"{notebook.stem} has no scale {named}: there is no {file}")
     checked = params.gather(notebook, file=file, given=given)
     if scale is not None and checked.scale != scale:
         raise params.ParameterError(

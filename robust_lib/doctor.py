@@ -29,7 +29,7 @@ PROJECT = "robust-lib"
 SCALES = ("micro", "colab", "paper")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _PATIENCE = 5.0  # seconds for the hub to answer
-_MONTH = 30 * 24.0  # hours
+_DAY = 24  # hours: what takes longer is worth a remark
 _WHOLE = 0.98  # of the rows published: publishers' versions differ by a few blank rows
 
 
@@ -376,10 +376,11 @@ def hours(units: Sequence[runs.Unit], kept: runs.Store) -> Finding:
 
     speed, number = plan.speed_here(units, kept), runs.default_workers()
     taken = plan.work(units) / speed.rate / number / 3600
-    found = f"about {taken:,.1f} h on {number} x {speed.device}, {speed.rate:.1e} FLOP/s each, {speed.known}"
-    if taken < _MONTH:
+    told = f"{taken:,.1f} h" if taken < 48 else f"{taken / 24:,.0f} days"
+    found = f"about {told} on {number} x {speed.device}, {speed.rate:.1e} FLOP/s each, {speed.known}"
+    if taken < _DAY:
         return Finding("time", found)
-    return Finding("time", found, "more GPUs: `python -m robust_lib plan` says how many; or a smaller scale")
+    return Finding("time", found, "`make plan` says the hours on more GPUs; or a smaller scale")
 
 
 def memory(units: Iterable[runs.Unit]) -> Finding:

@@ -65,6 +65,7 @@ def _inference_alone(tasks: list[str]) -> list[str]:
     return tasks
 
 
+ENGINE = r"processes|ray|(ray://)?[^\s:/]+:[0-9]+"
 _axis = (Field(min_length=1), AfterValidator(_distinct))
 Name = Annotated[str, Field(min_length=1)]
 SplitPath = Annotated[str, Field(pattern=r"^[a-z0-9_]+/[a-z0-9_]+$")]
@@ -83,7 +84,7 @@ class Common(BaseModel):
 
     scale: Literal["micro", "colab", "paper"] = Field(description="micro, colab or paper")
     source: Name = Field(description="micro, hub, or the path of a data directory")
-    engine: Annotated[str, Field(pattern=r"^(processes|ray|(ray://)?[^\s:/]+:[0-9]+)$")] = Field(
+    engine: Annotated[str, Field(pattern=f"^({ENGINE})$")] = Field(
         description="processes, ray, or host:port of a Ray cluster"
     )
     seeds: Annotated[list[Seed], *_axis] = Field(description="at least one whole number from 0, none twice")

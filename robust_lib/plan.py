@@ -25,8 +25,9 @@ from robust_lib.runs.units import leaves
 
 PLANNED_CELLS = {"parameters", "setup", "units", "run"}
 # Sustained fp32 FLOP/s in batches of 16 to 32 short texts, for devices that nothing was measured on yet: orders
-# of magnitude from public fine-tuning speeds of BERT-base, about half of the data sheets' peaks.
-ASSUMED = {"cpu": 3e10, "T4 (16 GB)": 4e12, "A100 (40 GB)": 1e13}
+# of magnitude from public fine-tuning speeds of BERT-base, about half of the data sheets' peaks; of a core, what
+# small encoders reach on a server.
+ASSUMED = {"cpu": 1e11, "T4 (16 GB)": 4e12, "A100 (40 GB)": 1e13}
 # Small models keep a device far from its speed: measured units count from this share of the largest planned.
 COMPARABLE = 0.01
 _DIR = re.compile(r"\bDIR\b")  # a data directory, in remedies that name none
@@ -102,7 +103,7 @@ def request(units: Sequence[runs.Unit], speeds: Iterable[Throughput], gpus: Sequ
         "",
         f"longest chain: {_on_each(chain, speeds)}: {counted(links, 'unit')}, each waiting for the one before and "
         "taken at its share of a GPU, though it runs faster where it has the card to itself"
-        + (f"; fewer than {fewest} GPUs cannot reach that length" if fewest > 1 else ""),
+        + (f"; to end so soon takes at least {fewest} GPUs" if fewest > 1 else ""),
         f"time limit of a job: more than the longest unit ({_on_each(longest, speeds)}); "
         "a job that is cut off goes on from the units kept",
         f"memory of a GPU: about {_bytes(largest)} for the largest unit, {_bytes(together)} for all that share one; "
@@ -239,7 +240,7 @@ def forecast(units: Any, store: runs.Store) -> str:
     needed = runs.closure(leaf for leaf in leaves(units) if isinstance(leaf, runs.Unit))
     kept = _stored(needed, store)
     left = [unit for unit in needed if unit not in kept]
-    told = f"{counted(len(needed), 'unit')}, {len(kept)} of them kept"
+    told = f"{counted(len(needed), 'unit')} in all, {len(kept)} of them kept"
     if not left:
         return told
     words = dict.fromkeys(

@@ -52,7 +52,11 @@ STYLES: list[Any] = [
     {"selector": "td", "props": "white-space: nowrap;"},
     {"selector": "td.words", "props": "white-space: normal; min-width: 13em; max-width: 36em;"},
     {"selector": "td.brief", "props": "white-space: normal; min-width: 7em; max-width: 16em;"},
-    {"selector": "th.row_heading", "props": "white-space: nowrap;"},
+    {
+        "selector": "th.row_heading",  # stays in sight when a wide table is scrolled
+        "props": "white-space: nowrap; position: sticky; left: 0; z-index: 1; "
+        "background: var(--jp-layout-color0, var(--color-background-primary, Canvas));",
+    },
     {"selector": "thead th", "props": "border-bottom: 1px solid currentColor;"},
     {
         "selector": "caption",
@@ -138,7 +142,10 @@ class Table:
         styler = styler.set_td_classes(pd.DataFrame(shades, index=rows, columns=head)).set_table_styles(
             STYLES
         )
-        above = f"{html.escape(self.title)}<br><small>{_subscript(self._told_units())}</small>"
+        above = (
+            "<div style='position: sticky; left: 0; max-width: min(50em, 80vw); white-space: normal'>"
+            f"{html.escape(self.title)}<br><small>{_subscript(self._told_units())}</small></div>"
+        )
         styler = styler.set_uuid(identifier(self.title)).set_caption(above).set_table_attributes(live.TABLE)
         below = live.small(map(_subscript, self._notes()))
         return live.live(f"<div style='overflow-x: auto; font-size: .9em'>{styler.to_html()}{below}</div>")
@@ -179,7 +186,7 @@ class Table:
     def _legend(self) -> str:
         told = [one for one in CELL_VERDICTS if any(entry["verdict"] == one for entry in self.records)]
         marks = ", ".join(f"{MARKS[one]} {one}" for one in told)
-        theirs = f", in brackets the paper's value and its verdict ({marks})" if told else ""
+        theirs = f", then the paper's value and its verdict ({marks})" if told else ""
         setting = ", ".join(filter(None, [f"Scale {self.records[0]['scale']}", self.setting]))
         seeds = sorted({entry["seeds"] for entry in self.records if entry["seeds"]})
         if not seeds:  # all is counted

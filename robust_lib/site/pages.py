@@ -12,8 +12,7 @@ from robust_lib.site.chapters import Chapter
 
 SCALES = {
     "micro": "At the **micro scale** all of it runs on an embedded world, a small language with tasks and encoders of "
-    "its own. Every mechanism is real there and no printed number can be reproduced: cells stand beside the paper's, "
-    "claims are judged.",
+    "its own. Every mechanism is real there and no printed number can be reproduced: cells stand beside the paper's.",
     "colab": "The **colab scale** is real data, small public encoders and samples of the training sets: not the "
     "papers' setting, so most printed numbers cannot be compared.",
     "paper": "The **paper scale** is the papers' own data, encoders and hyper-parameters.",
@@ -93,12 +92,20 @@ def _front(parts: Sequence[Chapter], records: Sequence[report.Record], scale: st
             f"{paper}. {_cited(paper)} [Its verdicts](paper_{paper}.md)" for paper in published.PAPERS
         ),
         scale=SCALES[scale],
-        scorecard="\n\n".join([counted, *maps]),
+        scorecard="\n\n".join([counted, *_unjudged(records), *maps]),
         notebooks="\n".join(map(_listed, parts)),
         thumbnails=_thumbnails(parts),
         paper_pages="\n".join(f"Paper {paper} <paper_{paper}>" for paper in published.PAPERS),
         notebook_pages="\n".join(f"{part.title.partition(':')[0]} <notebooks/{part.name}>" for part in parts),
     )
+
+
+def _unjudged(records: Sequence[report.Record]) -> list[str]:
+    """Why no claim is judged, where that is so."""
+    if not records or any((one["seeds"] or 0) > 1 for one in records):
+        return []
+    reason = "This run has one seed, and one training cannot carry a claim about a method"
+    return [f"{reason}: **none is judged**. `make reproduce SEEDS=3` adds two."]
 
 
 def _of(paper: int, records: Sequence[report.Record]) -> list[report.Record]:
@@ -157,4 +164,5 @@ def _figure(chapter: Chapter, file: str) -> str:
     stem, folder = Path(file).stem, f"files/{chapter.name}"
     drawing = f"{stem}.svg" if f"{stem}.svg" in chapter.files else file
     picture = f"<img src='{folder}/{file}' alt='{stem} of {chapter.name}' loading='lazy'>"
-    return f"<figure><a href='{folder}/{drawing}'>{picture}</a><figcaption>{stem}</figcaption></figure>"
+    title = stem.replace("_", " ").capitalize()
+    return f"<figure><figcaption>{title}</figcaption><a href='{folder}/{drawing}'>{picture}</a></figure>"
