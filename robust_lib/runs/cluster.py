@@ -47,7 +47,7 @@ class Ray:
         self._task = ray.remote(max_retries=0)(_perform)  # `schedule` tries again, and says so
         # A process keeps what it took of a GPU's memory as long as it lives: there it ends with its unit.
         self._once = ray.remote(max_retries=0, max_calls=1)(_perform)
-        self._path = store.path.resolve()
+        self._path = store.path.absolute()
         self._sign = f"ray-{uuid.uuid4().hex[:12]}"
         (self._path / "locks").mkdir(parents=True, exist_ok=True)
         (self._path / "locks" / self._sign).touch()
@@ -98,12 +98,14 @@ class Ray:
 
     def _elsewhere(self, avoid: Collection[str]) -> dict[str, Any]:
         """The option that keeps a unit off the nodes where it failed, as long as there is another that could run it."""
+        if not avoid:
+            return {}
         import ray
         from ray.util.scheduling_strategies import NodeLabelSchedulingStrategy, NotIn
 
         needed = "GPU" if self._gpus else "CPU"
         others = [node for node in ray.nodes() if node["Alive"] and node["NodeID"] not in avoid]
-        if not avoid or not any(node["Resources"].get(needed) for node in others):
+        if not any(node["Resources"].get(needed) for node in others):
             return {}
         return {"scheduling_strategy": NodeLabelSchedulingStrategy(hard={"ray.io/node-id": NotIn(*avoid)})}
 
