@@ -386,7 +386,9 @@ def test_a_forecast_goes_by_what_was_measured_here_and_is_silent_when_all_is_kep
     monkeypatch.setenv("ROBUST_WORKERS", "1")
     kept, left = sized("k", 8e12), sized("l", 4e13)
     store.save(kept, "k", seconds=2.0, device="GPU")
-    said = "2 units in all, 1 of them kept; the rest takes about 10 s on GPU x 1 (measured on 1 stored unit of"
+    said = (
+        "2 units in all, 1 of them kept; the rest takes about 10 s on GPU x 1 (measured on 1 stored unit of"
+    )
     assert plan.forecast([kept, left], store).startswith(said)
     assert plan.forecast(kept, store) == "1 unit in all, 1 of them kept"
 
@@ -396,7 +398,10 @@ def test_a_forecast_of_an_encoder_that_is_not_there_leaves_the_error_to_the_run(
     lost = runs.unit(
         methods.predicted, model=None, encoder=models.Encoder("./none"), split=split, max_length=8
     )
-    assert plan.forecast([lost], store) == "1 unit in all, 0 of them kept; how long the rest takes cannot be told"
+    assert (
+        plan.forecast([lost], store)
+        == "1 unit in all, 0 of them kept; how long the rest takes cannot be told"
+    )
 
 
 def test_a_forecast_names_the_commands_that_bring_a_lexicon_and_so_does_the_first_cell(

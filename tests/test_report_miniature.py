@@ -63,9 +63,7 @@ def test_sizes_stand_under_the_names_of_table_1() -> None:
 
 def test_what_is_counted_has_neither_seeds_nor_limits_in_the_legend() -> None:
     text = repr(made("Table 1", report.family_cells(weights())))
-    assert text.endswith(
-        "Scale paper. A cell: ours, then the paper's value and its verdict (✓ reproduced)."
-    )
+    assert text.endswith("Scale paper. A cell: ours, then the paper's value and its verdict (✓ reproduced).")
 
 
 def test_another_model_keeps_its_name_and_stands_behind() -> None:
