@@ -151,7 +151,7 @@ def test_every_bad_parameter_of_every_notebook_is_named_before_a_kernel_starts(
     ("arguments", "said"),
     [
         (["notebook", "01_robustness_studdy"], "did you mean 01_robustness_study?"),
-        (["notebook", "01", "--scale", "paper"], "01_robustness_study.yaml: cannot be read"),
+        (["notebook", "01", "--scale", "paper"], "01_robustness_study has no scale paper"),
         (["notebook", "01", "--scale", "micro", "-p", "scale", "paper"], "--scale micro was asked"),
         (["notebook", "01", "-p", "learning_rate", "fast"], "learning_rate = 'fast'"),
         (["notebook", "01", "-f", "none.yaml"], "none.yaml: cannot be read"),

@@ -236,7 +236,7 @@ def test_a_long_time_is_a_note_and_goes_by_the_workers_there_would_be(
     unit = runs.unit(params.nearest, name="a", valid=["a"]).sized(1e18)
     monkeypatch.setenv("ROBUST_WORKERS", "3")
     found = doctor.hours([unit], runs.Store(tmp_path / "store"))
-    assert " h on 3 x " in found.found
+    assert "about 39 days on 3 x " in found.found  # 1e18 FLOP at 1e11 a second on each of three
     assert found.remedy
     assert not found.stops
 
