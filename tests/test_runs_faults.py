@@ -20,39 +20,14 @@ sys.path.insert(0, str(HERE))
 
 import runs_script as script  # noqa: E402
 import runs_work as work  # noqa: E402
-
-Launch = Callable[..., subprocess.Popen[str]]
+from runs_driver import Launch, alive, launching, record, until  # noqa: E402
 
 
 @pytest.fixture
 def launch(tmp_path: Path) -> Iterator[Launch]:
-    """Starts `runs_script.py` with a case; whatever still runs at the end of the test is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(
-        case: str, *limit: str, workers: int = 1, store: Path = tmp_path / "store"
-    ) -> subprocess.Popen[str]:
-        environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "ROBUST_STORE": str(store),
-            "ROBUST_RUNS": str(tmp_path / "runs"), "ROBUST_WORKERS": str(workers),
-        }  # fmt: skip
-        command = [sys.executable, str(HERE / "runs_script.py"), str(tmp_path), case, *limit]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def until(happened: Callable[[], bool], what: str, seconds: float = 12.0) -> None:
-    """Wait for something another process does."""
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.002)
+    """Starts `runs_script.py` with a case and so many workers."""
+    with launching(tmp_path) as start:
+        yield lambda case, *limit, workers=1, **more: start(case, *limit, ROBUST_WORKERS=str(workers), **more)
 
 
 def result(process: subprocess.Popen[str]) -> list[object]:
@@ -60,16 +35,6 @@ def result(process: subprocess.Popen[str]) -> list[object]:
     output, errors = process.communicate(timeout=14)
     assert process.returncode == 0, errors
     return json.loads(output.splitlines()[-1])
-
-
-def alive(pid: int) -> bool:
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
-
-
-def record(folder: Path) -> dict[str, object]:
-    return json.loads((folder / "runs" / "micro" / "test" / "run.json").read_text())
 
 
 @pytest.mark.parametrize("workers", [1, 2])

@@ -1,6 +1,7 @@
 """Units on a real Ray cluster: two nodes' worth of processes on this machine, and what may go wrong with them."""
 
 import dataclasses
+import functools
 import json
 import os
 import re
@@ -8,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,7 +24,9 @@ from robust_lib.runs import cluster  # noqa: E402
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+import runs_driver  # noqa: E402
 import runs_work as work  # noqa: E402
+from runs_driver import Launch, alive, launching, record  # noqa: E402
 
 pytestmark = [
     pytest.mark.xdist_group("ray"),  # one cluster for all
@@ -51,35 +53,14 @@ def run(nodes: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> runs
 
 
 @pytest.fixture
-def launch(nodes: Cluster, tmp_path: Path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
+def launch(nodes: Cluster, tmp_path: Path) -> Iterator[Launch]:
     """Starts `runs_script.py` as a driver of its own."""
-    started = []
-
-    def start(case: str) -> subprocess.Popen[str]:
-        environment = {
-            **os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]), "ENGINE": nodes.address,
-            "ROBUST_RUNS": str(tmp_path / "runs"), "ROBUST_STORE": str(tmp_path / "store"),
-        }  # fmt: skip
-        command = [sys.executable, str(HERE / "runs_script.py"), str(tmp_path), case]
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        started.append(subprocess.Popen(command, env=environment, start_new_session=True, **pipes))
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+    with launching(tmp_path) as start:
+        yield functools.partial(start, ENGINE=nodes.address)
 
 
-def until(happened: Callable[[], bool], what: str, seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < end, f"never happened: {what}"
-        time.sleep(0.01)
-
-
-def record(tmp_path: Path) -> dict[str, object]:
-    return json.loads((tmp_path / "runs" / "micro" / "test" / "run.json").read_text())
+# Ray takes its time to start a worker.
+until = functools.partial(runs_driver.until, seconds=120.0)
 
 
 def test_results_are_those_of_this_process_to_the_bit(
@@ -140,9 +121,7 @@ def test_what_fails_three_times_is_recorded_and_the_rest_goes_on(run: runs.Run, 
     assert run.collect(others) == [0, 1, 2, 3]
 
 
-def test_a_killed_driver_leaves_what_was_finished(
-    launch: Callable[[str], subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_a_killed_driver_leaves_what_was_finished(launch: Launch, tmp_path: Path) -> None:
     store = runs.Store(tmp_path / "store")
     driver = launch("waiting-60")
     until(
@@ -159,9 +138,7 @@ def test_a_killed_driver_leaves_what_was_finished(
     assert work.executed(tmp_path)["number-1"] == work.executed(tmp_path)["number-2"] == 1
 
 
-def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(
-    launch: Callable[[str], subprocess.Popen[str]], tmp_path: Path
-) -> None:
+def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(launch: Launch, tmp_path: Path) -> None:
     driver = launch("waiting-60")
     until(lambda: work.executed(tmp_path)["slow"] == 1, "the slow unit")
     until(lambda: len(runs.Store(tmp_path / "store").keys()) == 2, "two finished units")
@@ -172,13 +149,6 @@ def test_an_interrupt_stops_what_runs_and_keeps_what_is_finished(
     until(lambda: not any(map(alive, work.workers(tmp_path))), "the end of what ran")
     assert output.splitlines()[-1] == "interrupted: 2 of 3 units are kept, run again to go on"
     assert record(tmp_path)["status"] == "interrupted"
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.fixture
