@@ -5,7 +5,14 @@ unit; None starts from the pretrained encoder under a new head. `objective` is w
 `objectives`, and `given` what it needs to know of the training examples.
 """
 
-from robust_lib.methods.attacking import attacked, bert_attacked, calibrated, masked_lm, transferred
+from robust_lib.methods.attacking import (
+    attack_all,
+    attacked,
+    bert_attacked,
+    calibrated,
+    masked_lm,
+    transferred,
+)
 from robust_lib.methods.compression import cls_states, pkd, q8_ptq, q8_trained, theseus
 from robust_lib.methods.costs import (
     footprint,
@@ -45,6 +52,7 @@ from robust_lib.methods.training import finetuned
 __all__ = [
     "alignment",
     "answered",
+    "attack_all",
     "attacked",
     "bert_attacked",
     "bias_only",

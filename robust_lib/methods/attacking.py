@@ -57,9 +57,9 @@ def attacked(
     if words.sentences is not None:
         oracles["sentences"] = similarity.sentences(words.sentences)
     reading, column = textfooler.MODES[mode], len(split.text) - 1
-    return _attacked(
+    return attack_all(
         lambda text, gold: textfooler.textfooler(text, gold, column=column, words=words, mode=reading),
-        oracles, split, models.labels(model), tokens, budget,
+        oracles, split.frame(), split.text, models.labels(model), tokens=tokens, budget=budget,
     )  # fmt: skip
 
 
@@ -96,27 +96,32 @@ def bert_attacked(
     oracles = {"victim": _victim(model, encoder, max_length, precision, integer=False), **reader.oracles}
     if words.sentences is not None and reading.similarity is not None:
         oracles["sentences"] = similarity.sentences(words.sentences)
-    return _attacked(
+    return attack_all(
         lambda text, gold: bertattack.bertattack(
             text, gold, column=column, words=words, language=reader, mode=reading, k=k, most=most
         ),
-        oracles, split, models.labels(model), tokens, budget,
+        oracles, split.frame(), split.text, models.labels(model), tokens=tokens, budget=budget,
     )  # fmt: skip
 
 
-def _attacked(
+def attack_all(
     attacking: Callable[[attack.Text, int], attack.Attack],
     oracles: Mapping[str, attack.Oracle],
-    split: data.Split,
-    labels: list[str],
-    tokens: int,
-    budget: int | None,
+    frame: pd.DataFrame,
+    columns: Sequence[str],
+    labels: Sequence[str],
+    *,
+    tokens: int = 8192,
+    budget: int | None = None,
 ) -> pd.DataFrame:
-    """The frame of `attacked` for any attack on the last text column; `labels` are the victim's classes."""
-    frame, journal, column = split.frame(), runs.journal(), len(split.text) - 1
-    originals = frame[list(split.text)].map(lexica.spaced)
+    """The frame of `attacked` for any attack on the last of some text columns, within a unit (`runs.journal`).
+
+    `frame` has these columns and `label`, one of `labels`, which are the victim's classes in the order of its rows.
+    """
+    journal, column = runs.journal(), len(columns) - 1
+    originals = frame[list(columns)].map(lexica.spaced)
     texts = dict(zip(frame.index.map(str), originals.itertuples(index=False, name=None), strict=True))
-    golds = dict(zip(texts, frame["label"].map(labels.index), strict=True))
+    golds = dict(zip(texts, frame["label"].map(list(labels).index), strict=True))
     waiting = {id_: text for id_, text in texts.items() if id_ not in journal.done}
     attacks = {id_: attacking(text, golds[id_]) for id_, text in waiting.items()}
 
@@ -127,7 +132,7 @@ def _attacked(
     found, _ = attack.run(attacks, oracles, originals=waiting, tokens=tokens, budget=budget, finished=keep)
     done = journal.done | {id_: dataclasses.asdict(one) for id_, one in found.items()}
     rows = pd.DataFrame([done[id_] for id_ in texts], index=frame.index)
-    rewritten = rows.pop("text").str[column]  # a column of the split may have that name
+    rewritten = rows.pop("text").str[column]  # a column of the frame may have that name
     rows = rows.assign(
         **originals,
         rewritten=rewritten,
