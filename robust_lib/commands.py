@@ -126,20 +126,21 @@ def scorecard(scale: str) -> int:
 def accept(scale: str) -> int:
     """Copy a scale's tables, figures, manifests and scorecard to `figures/`, which is committed. Exit status.
 
-    Pictures go as PNG and tables as CSV and Markdown alone; executed notebooks and run records stay with the run.
+    The folders of the notebooks that were run are replaced, and no others. Pictures go as PNG and tables as CSV and
+    Markdown alone; executed notebooks and run records stay with the run.
     """
     source, target = outputs(scale), runs.home() / "figures" / scale
     manifests = sorted(source.glob("*/manifest.json"))
     if not manifests:
         print(f"nothing to accept: {source} holds no tables and no figures")
         return 1
-    shutil.rmtree(target, ignore_errors=True)
     for path in manifests:  # each lists what its last run left, and nothing older
         manifest = json.loads(path.read_text(encoding="utf-8"))
         manifest["files"] = {
             name: file for name, file in manifest["files"].items() if not name.endswith((".svg", ".tex"))
         }
         folder = target / path.parent.name
+        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for name in manifest["files"]:
             shutil.copyfile(path.parent / name, folder / name)

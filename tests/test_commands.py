@@ -285,9 +285,11 @@ def test_accepted_results_are_copied_whole_and_replace_the_old(
         (made / name).write_text(name)
     (made / "manifest.json").write_text(json.dumps({"files": dict.fromkeys(listed)}))
     (made.parent / "scorecard.json").write_text("[]")
-    stale = home / "figures" / "micro" / "stale.png"
-    stale.parent.mkdir(parents=True)
-    stale.write_text("old")
+    for folder in (STUDY, "of_another_notebook"):
+        stale = home / "figures" / "micro" / folder / f"{folder}.png"
+        stale.parent.mkdir(parents=True)
+        stale.write_text("old")
     assert program.main(["accept"]) == 0
     accepted = sorted(path.name for path in (home / "figures" / "micro").rglob("*.*"))
-    assert accepted == ["figure.png", "manifest.json", "scorecard.json", "table_1.csv", "table_1.md"]
+    own = ["figure.png", "manifest.json", "scorecard.json", "table_1.csv", "table_1.md"]
+    assert accepted == sorted([*own, "of_another_notebook.png"])
