@@ -9,7 +9,7 @@ AUDIT = $(VENV)/audit
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
-.PHONY: help reproduce test lab browser plan doctor accept notebook site bench peers lock audit sbom check clean
+.PHONY: help reproduce matrix test lab browser plan doctor accept notebook site bench peers lock audit sbom check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ $(VENV)/installed: pyproject.toml requirements.lock
 
 reproduce: $(VENV)/installed  ## every notebook at SCALE=micro, then the scorecard; SEEDS=3 for seeds with spread
 	$(BIN)/python -m robust_lib reproduce --scale $(SCALE) $(if $(SEEDS),--seeds $(SEEDS))
+
+matrix: $(VENV)/installed  ## every method by every measure, SEEDS=3 unless given: an hour or two; goes on where it stopped
+	$(BIN)/python -m robust_lib reproduce --notebooks 08_matrix --seeds $(or $(SEEDS),3)
 
 test: $(VENV)/installed  ## the whole test suite; ROBUST_DATA=DIR adds the tests on real data
 	$(BIN)/python -m pytest -q --numprocesses auto --dist loadgroup

@@ -81,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     reproduce = commands.add_parser(
-        "reproduce", help="every notebook of a scale in order, then the scorecard"
+        "reproduce", help="every notebook of a scale in order (08_matrix only by name), then the scorecard"
     )
     reproduce.add_argument(
         "--engine", type=_engine, help=f"{ENGINES}: there, first the units of all notebooks at once"

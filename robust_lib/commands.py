@@ -14,6 +14,8 @@ from typing import Any
 
 from robust_lib import execution, params, runs
 
+MATRIX = "08_matrix"
+
 
 @dataclass(frozen=True)
 class Job:
@@ -201,11 +203,15 @@ def find(name: str) -> Path:
 
 
 def choose(names: Sequence[str], scale: str) -> list[Path]:
-    """The named notebooks, or all that have values for the scale; says which have none."""
+    """The named notebooks, or all that have values for the scale; says which have none.
+
+    The matrix, an hour by itself, is taken only by its name.
+    """
     if names:
         return [find(name) for name in names]
-    with_values = [path for path in available() if scale == "micro" or parameter_file(path, scale).exists()]
-    for path in sorted(set(available()) - set(with_values)):
+    usual = [path for path in available() if path.stem != MATRIX]
+    with_values = [path for path in usual if scale == "micro" or parameter_file(path, scale).exists()]
+    for path in sorted(set(usual) - set(with_values)):
         print(f"{path.stem}: left out, it has no scale {scale} ({parameter_file(path, scale)})")
     return with_values
 

@@ -540,12 +540,171 @@ def _judge_overrides(
             raise ValueError(_report(where, type(study), error)) from None
 
 
+class Audited(BaseModel):
+    """A model under audit: where it lies, and what its files do not tell."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    place: Name
+    mask: Name | None = None
+    tokenizer: Name | None = None
+    labels: Annotated[list[Name], AfterValidator(_distinct)] | None = None
+    revision: Name = "main"
+
+
+class Tabled(BaseModel):
+    """A table of texts: where it lies, and what is not to be guessed of it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    place: Name
+    text: Annotated[list[Name], Field(max_length=2), AfterValidator(_distinct)] = []
+    label: Name | None = None
+    values: dict[str, Name] = {}
+
+
+def _placed(value: Any) -> Any:
+    return {"place": value} if isinstance(value, str) else value
+
+
+AuditedModel = Annotated[Audited, BeforeValidator(_placed)]
+AuditedTable = Annotated[Tabled, BeforeValidator(_placed)]
+_MODEL = "a transformers directory, hub id, .onnx file or file.py:function, or {place, mask, tokenizer, labels, revision}"
+_TABLE = "a csv, tsv, jsonl or parquet file or owner/name/split of the hub, or {place, text, label, values}"
+
+
+class Audit(Common):
+    """07_audit: what changed between a model and its compressed version."""
+
+    scale: Literal["micro", "own"] = Field(  # type: ignore[assignment]  # no scale of the papers
+        description="micro for the example, own for models of yours"
+    )
+    source: Name | None = Field(  # type: ignore[assignment]  # an audit can do without
+        description="whose synonyms TextFooler takes: micro, a data directory with lexica/, or null for no attack"
+    )
+    name: Annotated[str, Field(pattern="^[a-z0-9_]+$")] = Field(
+        description="of the audit, in lower-case letters, digits and _: its folder of results"
+    )
+    original: AuditedModel = Field(description=_MODEL)
+    compressed: AuditedModel = Field(description=_MODEL)
+    second: AuditedModel | None = Field(
+        description=f"the original trained again with another seed: {_MODEL}; or null"
+    )
+    test: AuditedTable = Field(description=_TABLE)
+    ood: AuditedTable | None = Field(description=f"{_TABLE}; or null")
+    train: AuditedTable | None = Field(description=f"{_TABLE}; or null")
+    slices: Annotated[list[Name], AfterValidator(_distinct)] = Field(
+        description="columns of the test set, or pandas queries as length > 20; none twice"
+    )
+    minutes: Annotated[float, Field(gt=0)] = Field(description="what it may take on one core, above 0")
+    max_length: Annotated[int, Field(ge=8)] = Field(description="tokens per text, a whole number from 8")
+    sentences: Name | None = Field(
+        description="encoder that judges how alike an attacked text stays, or null for no such check"
+    )
+    speed_batches: Annotated[list[Count], *_axis] = Field(
+        description="texts per batch that is timed, each from 1, none twice"
+    )
+    speed_rounds: Annotated[int, Field(ge=2)] = Field(description="rounds of timing, a whole number from 2")
+    examples: Annotated[int, Field(ge=0)] = Field(
+        description="texts shown of each kind, from 0: none leaves all texts out of the page"
+    )
+    seeds: Annotated[list[Seed], Field(min_length=1, max_length=1)] = Field(
+        description="one whole number from 0: it draws the samples"
+    )
+
+
 class MicroWorld(FineTuning):
     """00_micro_world: how the embedded world is made."""
 
     scale: Literal["micro"] = Field(description="micro, the only scale of this notebook")
     source: Literal["micro"] = Field(description="micro, the only source of this notebook")
     encoders: Annotated[list[Name], *_axis] = Field(description="at least one micro-* encoder, none twice")
+
+
+# Rows of the matrix: under the names of 05_loyalty where they are its rows, else with the share that is removed.
+Compression = Literal[
+    "Teacher, another seed", "Teacher +Finetune", "IMP 40 %", "IMP 70 %", "IMP 70 %, all weights", "One-shot 50 %",
+    "Pruned 40 %, then trained", "Distil 40 %", "Smooth 40 %", "Focal 40 %", "JTT 40 %", "RMC 40 %", "Mask 70 %",
+    "Mask 70 %, PoE", "Mask 70 %, in isolation", "Heads 19 %", "Head Prune", "Head Prune +Finetune", "Head Prune +KD",
+    "Truncate & Finetune", "Pure KD", "BERT-PKD", "BERT-of-Theseus", "Theseus +KD", "Q8-PTQ", "Q8-PTQ, integer",
+    "Q8-QAT", "Q8-PTQ +Finetune", "Q8-PTQ +KD", "Head Prune +KD+PTQ", "Theseus +KD+PTQ", "DistilBERT", "TinyBERT",
+    "MiniLM", "Pretrained-l6", "BERT-medium", "BERT-mini", "BERT-tiny",
+]  # fmt: skip
+Smaller = Literal[
+    "DistilBERT", "TinyBERT", "MiniLM", "Pretrained-l6", "BERT-medium", "BERT-mini", "BERT-tiny"
+]
+Classified = Literal["mnli", "fever", "qqp", "sst2"]
+
+
+class Matrix(FineTuning):
+    """08_matrix: every compression method of the four papers by every measure of the four papers."""
+
+    scale: Literal["micro"] = Field(description="micro, the only scale of this notebook")
+    source: Literal["micro"] = Field(description="micro, the only source of this notebook")
+    tasks: Annotated[list[Literal["mnli", "fever", "qqp", "sst2", "squad"]], *_axis] = Field(  # type: ignore[assignment]  # more tasks
+        description="at least one of mnli, fever, qqp, sst2, squad"
+    )
+    train_size: Count = Field(description="training examples per task, from 1")
+    test_size: Annotated[int, Field(ge=2)] = Field(description="examples per test bed, from 2")
+    more_epochs: Count = Field(description="epochs of what goes on from the teacher, a whole number from 1")
+    encoder: Name = Field(description="the teacher, a micro-* encoder")
+    small_encoders: dict[Smaller, Name] = Field(description="row: its encoder, as MiniLM: micro-minilm")
+    student_layers: Annotated[int, Field(ge=2)] = Field(
+        description="first layers of the teacher that a student keeps, from 2: BERT-PKD leaves the last one out"
+    )
+    rows: dict[Name, dict[Compression, Literal[1, 2, 3, 4] | None]] = Field(
+        description="family: {method: the paper it is of, 1 to 4, or null for ours}"
+    )
+    window: Annotated[int, Field(ge=8)] = Field(description="tokens of a question and a window, from 8")
+    stride: Count = Field(description="tokens that two windows of a context share, from 1, below `window`")
+    temperature: Annotated[float, Field(gt=0)] = Field(
+        description="of every distillation of paper 3, above 0"
+    )
+    theseus_slope: Annotated[float, Field(ge=0)] = Field(description="k: replacing rate per step, from 0")
+    alpha: Annotated[float, Field(ge=0, le=1)] = Field(description="alpha of RMC, from 0 to 1")
+    mask_learning_rate: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="peak learning rate of the masks' scores, above 0 and below 1"
+    )
+    head_sample: Count = Field(description="training examples that rank the heads, from 1")
+    calibration_size: Count = Field(
+        description="training examples that set the 8-bit ranges and the similarity threshold, from 1"
+    )
+    attacked_tasks: Annotated[list[Classified], AfterValidator(_distinct)] = Field(
+        description="tasks whose models are attacked, of mnli, fever, qqp, sst2; none twice"
+    )
+    attack_size: Count = Field(description="examples attacked for each of these tasks, from 1")
+    words: Literal["micro"] = Field(description="micro, the only neighbours and tags of this notebook")
+    sentences: Name | None = Field(
+        description="encoder of TextFooler's sentence similarity, or null to leave the check out"
+    )
+    k: Count = Field(description="neighbours of a test example, and of the distance to training data, from 1")
+    index_size: Count = Field(description="training examples that distances are measured to, above `k`")
+    speed_batch: Count = Field(description="examples per batch that is timed, from 1")
+    speed_rounds: Annotated[int, Field(ge=2)] = Field(description="rounds of timing, a whole number from 2")
+
+    @model_validator(mode="after")
+    def _fitting(self) -> Self:
+        names = [name for family in self.rows.values() for name in family]
+        if "Teacher, another seed" not in names:
+            raise ValueError("rows: 'Teacher, another seed' is missing; every other row is read against it")
+        if len(names) - len(self.rows.get("control", ())) < 4:
+            raise ValueError("rows: fewer than four methods beside the family `control` cannot be ranked")
+        if self.tasks == ["squad"]:
+            raise ValueError("tasks: squad has readers of a few methods alone; name another task beside it")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"rows: {min(twice)!r} is in two families")
+        for name in names:
+            if name in get_args(Smaller) and name not in self.small_encoders:
+                raise ValueError(f"rows: {name!r} has no encoder in small_encoders")
+        near = [(a, b) for a in self.seeds for b in self.seeds if a - b in (1000, 2000)]
+        if near:
+            raise ValueError(f"seeds: {near[0][0]} is that of another training of seed {near[0][1]}")
+        for field in ("test_size", "index_size"):
+            if getattr(self, field) <= self.k:
+                raise ValueError(f"{field} = {getattr(self, field)} should be above k = {self.k}")
+        if self.index_size > self.train_size or self.stride >= self.window:
+            raise ValueError("index_size should not exceed train_size, and stride should be below window")
+        return self
 
 
 NOTEBOOKS: dict[str, type[Common]] = {
@@ -556,6 +715,8 @@ NOTEBOOKS: dict[str, type[Common]] = {
     "04_srnets": Subnetworks,
     "05_loyalty": Loyalty,
     "06_miniature": Miniature,
+    "07_audit": Audit,
+    "08_matrix": Matrix,
 }
 
 

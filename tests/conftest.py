@@ -30,7 +30,7 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
     monkeypatch.setenv("ROBUST_STORE", str(tmp_path / "store"))
     monkeypatch.setenv("ROBUST_WORKERS", "1")
 
-    def execute(name: str, **given: Any) -> Path:
+    def execute(name: str, /, **given: Any) -> Path:
         notebook, folder = ROOT / "notebooks" / f"{name}.py", tmp_path / "runs"
         scale = params.gather(notebook, given=given).scale
         output = folder / scale / "notebooks" / f"{name}.ipynb"
@@ -39,3 +39,14 @@ def executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., P
         return folder / scale
 
     return execute
+
+
+@pytest.fixture(scope="session")
+def pair_of_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a small model, its compressed versions and data to audit them with (see `audit.example.build`)."""
+    from robust_lib import train
+    from robust_lib.audit import example
+
+    recipe = train.Recipe(epochs=2, learning_rate=1e-3, batch_size=16, max_length=40, warmup=0.1)
+    folder = tmp_path_factory.mktemp("pair") / "models"
+    return example.build(folder, encoder="micro-tiny", train_size=400, test_size=120, recipe=recipe)

@@ -12,7 +12,8 @@ PACKAGE = ROOT / "robust_lib"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 TORCHLESS = ["metrics", "compare", "report", "published", "params"]
 ALONE = ["losses", "masks", "passes", "smoothing"]
-ABOVE = ["__main__", "commands", "doctor", "plan"]  # the command line, which alone stands on the methods
+# What alone stands on the methods: the command line, and the audit, which composes everything.
+ABOVE = ["__main__", "audit", "commands", "doctor", "plan"]
 
 
 def top(file: Path) -> str:

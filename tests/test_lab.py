@@ -5,13 +5,14 @@ store. Screenshots go to `runs/browser` (ROBUST_RUNS moves it).
 """
 
 import io
+import itertools
 import json
 import os
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +20,12 @@ from typing import Any
 
 import jupytext
 import nbformat
+import pandas as pd
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from robust_lib import commands
 from tests import browser, runs_work
 from tests.test_notebooks import NOTEBOOKS, ROOT, THINNED
 
@@ -187,20 +190,22 @@ def screenshot(page: Page, path: Path) -> None:
     whole.save(path, optimize=True)
 
 
-def thinned(name: str) -> Any:
-    """The notebook, with THINNED's values after its own."""
+def with_values(name: str, given: Mapping[str, Any]) -> Any:
+    """The notebook, with these values after its own."""
     notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py")
-    values = "\n".join(f"{parameter} = {value!r}" for parameter, value in THINNED[name].items())
+    values = "\n".join(f"{parameter} = {value!r}" for parameter, value in given.items())
     tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
     tagged = tags.index(["parameters"])
     notebook.cells.insert(tagged + 1, nbformat.v4.new_code_cell(values))
     return notebook
 
 
-@pytest.mark.parametrize("name", [file.stem for file in NOTEBOOKS] if ALL else THIN)
+@pytest.mark.parametrize(
+    "name", [file.stem for file in NOTEBOOKS if file.stem != commands.MATRIX] if ALL else THIN
+)
 def test_a_notebook_runs_from_its_py(lab: Lab, name: str) -> None:
     # A copy: JupyterLab saves outputs into the pair.
-    notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py") if ALL else thinned(name)
+    notebook = jupytext.read(ROOT / "notebooks" / f"{name}.py") if ALL else with_values(name, THINNED[name])
     jupytext.write(notebook, lab.folder / f"{name}.py")
     with lab.notebook(name) as watched:
         menu(watched.page, "Run", "Run All Cells")
@@ -303,3 +308,43 @@ def test_a_stopped_cell_says_so_shortly_and_goes_on(
         1,
         1,
     ]  # of the slow unit, too, its finished parts
+
+
+TABLE = """\ufeffKommentar;Bewertung;Filiale;Sterne
+"i enjoyed the thriller.";Positive;Nord;4
+;;;
+the dialogue was stupid.;NEGATIVE;Süd;1
+"the movie was not good; i liked the ending.";negative ;Nord;2
+"""
+
+
+def test_a_table_that_nobody_shaped_is_audited(lab: Lab, pair_of_models: Path) -> None:
+    """Semicolons, a byte order mark, labels as words in any case, empty rows, columns of other names."""
+    whole = pd.read_csv(pair_of_models / "test.csv")
+    names = itertools.cycle(["Nord", "Süd", "West"])
+    rows = [
+        f'"{row.sentence}";{row.label.title()};{place};{row.Index % 5 + 1}'
+        for row, place in zip(whole.itertuples(), names, strict=False)
+    ]
+    lines = [*TABLE.splitlines(), *rows[:60], ";;;", "", *rows[60:], ";;;"]
+    (lab.folder / "kunden.csv").write_text("\n".join(lines), encoding="utf-8")
+    given = {"scale": "own", "name": "kunden", "second": None, "ood": None, "train": None, "sentences": None}
+    given |= {"original": str(pair_of_models / "original"), "compressed": str(pair_of_models / "student")}
+    given |= {"test": "kunden.csv", "slices": ["Filiale", "Sterne > 3"], "minutes": 0.3, "speed_rounds": 2}
+    jupytext.write(with_values("07_audit", given), lab.folder / "audit_kunden.py")
+    with lab.notebook("audit_kunden") as watched:
+        menu(watched.page, "Run", "Run All Cells")
+        wait_until_idle(watched.page)
+        watched.page.keyboard.press("Control+s")
+        watched.page.wait_for_selector(".jp-mod-dirty", state="detached")
+        screenshot(watched.page, RUNS / "browser" / "07_audit_kunden.png")
+        executed = nbformat.read(lab.folder / "audit_kunden.ipynb", as_version=4)
+        tables, pictures = assert_it_shows(watched.page, executed)
+        assert watched.errors == []
+    assert (tables > 1, pictures > 0) == (True, True)
+    folder = next(lab.folder.parent.rglob("audit.json"))
+    told = json.loads(folder.read_text(encoding="utf-8"))
+    assert (told["sets"]["test"]["text"], told["sets"]["test"]["label"]) == ("Kommentar", "Bewertung")
+    assert told["sets"]["test"]["rows"] == len(whole) + 3
+    assert "empty rows" in {problem["kind"] for problem in told["problems"]}
+    assert {"Filiale: Nord", "Sterne > 3: yes"} <= {row["part"] for row in told["findings"]}

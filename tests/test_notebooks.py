@@ -140,6 +140,18 @@ THINNED: dict[str, dict[str, Any]] = {
         "repeated": ["BERT-base", "Tiny-BERT"], "train_size": 96, "test_size": 60, "epochs": 1, "index_size": 60,
         "challenge_size": 40, "ks": [1, 10], "by_task": {"imdb": {"max_length": 64}}, "attack_size": 6,
     },
+    "08_matrix": {
+        "tasks": ["mnli", "squad"], "attacked_tasks": ["mnli"], "train_size": 64, "test_size": 60, "epochs": 1,
+        "more_epochs": 1, "small_encoders": {"MiniLM": "micro-minilm", "BERT-tiny": "micro-tiny"},
+        "rows": {
+            "control": {"Teacher, another seed": None}, "pruning": {"IMP 40 %": 1, "RMC 40 %": 1},
+            "masks": {"Mask 70 %": 4}, "8 bits": {"Q8-PTQ": 3, "Q8-PTQ, integer": 3},
+            "small encoders": {"MiniLM": 1, "BERT-tiny": 2},
+        },
+        "head_sample": 32, "calibration_size": 32, "attack_size": 8, "sentences": None, "index_size": 60,
+        "speed_rounds": 2,
+    },
+    "07_audit": {"minutes": 0.2, "examples": 2, "speed_rounds": 2},
 }  # fmt: skip
 
 

@@ -78,7 +78,7 @@ def difference(first: Arm, second: Arm, *, generator: Draws = 0, level: float = 
     limits are then those of a share of which no item was seen, exact binomial. Raises CompareError for accuracy
     against F1.
     """
-    _same_measure([first], [second])
+    same_measure([first], [second])
     found = interval(lambda one, two: one - two, [first, second], generator=generator, level=level)
     if first is second or found.low < found.high or not np.isin(first.values, (0, 1)).all():
         return found
@@ -100,7 +100,7 @@ def contrast(
     Several profiles are those of several tasks, or of several models of one. Tasks measured by accuracy and by F1 may
     stand together, but not against each other: CompareError.
     """
-    _same_measure(first, second)
+    same_measure(first, second)
 
     def mean(profiles: Sequence[Profile], left: Iterator[Floats]) -> Floats:
         return np.asarray(np.mean([_rate(profile, of, left) for profile in profiles], axis=0))
@@ -122,7 +122,7 @@ def retained(
     subnetworks that "preserve 95% of the full model's ID performance". 1 for the reference itself, above 1 where the
     model is better; NaN where the reference has 0. Raises CompareError for accuracy against F1.
     """
-    _same_measure([model], [reference])
+    same_measure([model], [reference])
 
     def ratio(*rates: Floats) -> Floats:
         left = iter(rates)
@@ -256,7 +256,7 @@ def mcnemar(first: "pd.Series[Any]", second: "pd.Series[Any]") -> McNemar:
     return McNemar(only_first, only_second, len(one), min(1.0, 2 * float(tail)))
 
 
-def _same_measure(first: Sequence[Arm | Profile], second: Sequence[Arm | Profile]) -> None:
+def same_measure(first: Sequence[Arm | Profile], second: Sequence[Arm | Profile]) -> None:
     one, two = ({each.measure for each in group} for group in (first, second))
     if one != two:
         raise CompareError(
@@ -277,7 +277,7 @@ def _easy_and_hard(profile: Profile) -> tuple[Arm, Arm]:
 
 def _arms(pairs: Pairs) -> list[Arm]:
     for model, reference in pairs:
-        _same_measure([model], [reference])
+        same_measure([model], [reference])
     return [arm for pair in pairs for profile in pair for arm in profile.arms]
 
 

@@ -1,6 +1,7 @@
 """Integer inference by ONNX Runtime, an optional dependency."""
 
 import copy
+import importlib
 import inspect
 import logging
 import tempfile
@@ -29,26 +30,14 @@ def onnx(
     length. ModuleNotFoundError where the packages are missing. `threads` of ONNX Runtime's own.
     """
     check_plain(model, "quantize.onnx")
-    try:
-        import onnxruntime
-        import onnxscript  # noqa: F401  # torch's exporter needs it
-        from onnxruntime import quantization
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            f"quantize.onnx: {error.name} is not installed; pip install 'robust-lib[onnx]'", name=error.name
-        ) from error
-    options = onnxruntime.SessionOptions()
+    runtime = _package("onnxruntime", "quantize.onnx")
+    options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
-    with tempfile.TemporaryDirectory() as folder, _quiet():
+    with tempfile.TemporaryDirectory() as folder:
         small = Path(folder) / "small.onnx"
-        quantization.quantize_dynamic(
-            _exported(model),
-            small,
-            weight_type=quantization.QuantType.QInt8,
-            per_channel=True,
-            reduce_range=True,
-        )
-        session = onnxruntime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
+        export(model, small)
+        with _quiet():
+            session = runtime.InferenceSession(small, options, providers=["CPUExecutionProvider"])
     names = [given.name for given in session.get_inputs()]
 
     def logits(batch: Mapping[str, Tensor]) -> Float[Tensor, "batch classes"]:
@@ -59,6 +48,40 @@ def onnx(
         return torch.from_numpy(session.run(["logits"], inputs)[0])
 
     return logits
+
+
+def export(model: transformers.PreTrainedModel, path: Path, *, int8: bool = True) -> None:
+    """Write the model as an ONNX file, in the 8-bit integers of `onnx`, or else in fp32.
+
+    Its inputs are those of the tokenizer that the model has, of any batch size and length, its output is `logits`.
+    ModuleNotFoundError where the packages are missing.
+    """
+    check_plain(model, "quantize.export")
+    written, quantization = (
+        _package(name, "quantize.export") for name in ("onnx", "onnxruntime.quantization")
+    )
+    _package("onnxscript", "quantize.export")  # torch's exporter needs it
+    with _quiet():
+        graph = _exported(model)
+        if not int8:
+            written.save(graph, path)
+            return
+        quantization.quantize_dynamic(
+            graph,
+            path,
+            weight_type=quantization.QuantType.QInt8,
+            per_channel=True,
+            reduce_range=True,
+        )
+
+
+def _package(name: str, who: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"{who}: {error.name} is not installed; pip install 'robust-lib[onnx]'", name=error.name
+        ) from error
 
 
 def _exported(model: transformers.PreTrainedModel) -> Any:

@@ -5,6 +5,7 @@
 `look` holds the style, the colours and what the figures share.
 """
 
+from robust_lib.report.figures.audit import changes_figure, slices_figure
 from robust_lib.report.figures.difficulty import (
     agreement_figure,
     confidence_figure,
@@ -13,6 +14,7 @@ from robust_lib.report.figures.difficulty import (
 )
 from robust_lib.report.figures.look import SERIES, STYLE, Line
 from robust_lib.report.figures.loyalty import loyalty_figure, transfer_figure
+from robust_lib.report.figures.matrix import matrix_figure, pareto_figure
 from robust_lib.report.figures.miniature import (
     neighbour_figure,
     pairs_figure,
@@ -32,6 +34,7 @@ __all__ = [
     "STYLE",
     "Line",
     "agreement_figure",
+    "changes_figure",
     "confidence_figure",
     "curves_figure",
     "difficulty_figure",
@@ -39,11 +42,14 @@ __all__ = [
     "id_ood_figure",
     "lengths_figure",
     "loyalty_figure",
+    "matrix_figure",
     "mitigation_figure",
     "neighbour_figure",
     "pairs_figure",
+    "pareto_figure",
     "resolution_figure",
     "robustness_under_attack_figure",
+    "slices_figure",
     "sparsity_figure",
     "stage_one_figure",
     "subnetwork_figure",
