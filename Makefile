@@ -9,7 +9,7 @@ AUDIT = $(VENV)/audit
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 .DEFAULT_GOAL := help
-.PHONY: help reproduce matrix test lab browser plan doctor accept notebook site bench peers lock audit sbom check clean
+.PHONY: help reproduce matrix test lab browser plan doctor accept notebook site bench peers lock vulnerabilities sbom check clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -83,7 +83,7 @@ lock: $(AUDIT)/installed  ## requirements.lock, the version of every package tha
 	@sed -i.made -e 's/+cpu//' -e '/^nvidia-/d' -e '/^cuda-/d' -e '/^triton/d' requirements.lock && rm requirements.lock.made
 
 # --strict: a package that the service does not know is a failure, or a service that knows nothing would be clean.
-audit: $(AUDIT)/installed  ## known vulnerabilities of the locked packages, asked of PyPI
+vulnerabilities: $(AUDIT)/installed  ## known vulnerabilities of the locked packages, asked of PyPI
 	$(AUDIT)/bin/pip-audit --strict --disable-pip --no-deps --requirement requirements.lock
 
 sbom: $(AUDIT)/installed  ## runs/sbom.cdx.json, the locked packages as a CycloneDX bill of materials

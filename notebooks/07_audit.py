@@ -214,6 +214,7 @@ found = audit.measured(
     times=times,
     sizes=weights,
 )
+reasons |= audit.unweighed(weights)
 sentences = audit.summary(found, problems, list(reasons.items()))
 print(*sentences, sep="\n")
 
@@ -221,8 +222,10 @@ print(*sentences, sep="\n")
 # Changes in units of what matters; the bands are what a second training changes.
 
 # %%
-figures = [audit.figure(found), audit.slices_figure(found)]
-display(*[figure for figure in figures if figure is not None])
+drawn = {"changes": audit.figure(found), "slices": audit.slices_figure(found)}
+drawn = {name: figure for name, figure in drawn.items() if figure is not None}
+report.save(run.directory / p.name, drawn, about=run.record)
+display(*drawn.values())
 
 # %%
 numbers = ["original", "compressed", "value", "low", "high", "n", "p_corrected", "control", "chance"]
@@ -234,7 +237,7 @@ report.sheet(found[["topic", "measure", "set", "part", *numbers, "verdict"]].rou
 # %%
 texts = tables["test"].frame()[list(tables["test"].text)]
 pair = ({role: answers["test"][role]} for role in ("original", "compressed"))
-flips = report.flips(*pair, texts, most=p.examples)
+flips = report.flips(*pair, texts, most=p.examples) if "flips" not in reasons else report.Examples()
 flips
 
 # %%

@@ -552,6 +552,11 @@ class Audited(BaseModel):
     revision: Name = "main"
 
 
+def _worded(values: Any) -> Any:
+    """Labels as they stand in a file: YAML reads 0 as a number."""
+    return {str(value): meant for value, meant in values.items()} if isinstance(values, dict) else values
+
+
 class Tabled(BaseModel):
     """A table of texts: where it lies, and what is not to be guessed of it."""
 
@@ -560,7 +565,7 @@ class Tabled(BaseModel):
     place: Name
     text: Annotated[list[Name], Field(max_length=2), AfterValidator(_distinct)] = []
     label: Name | None = None
-    values: dict[str, Name] = {}
+    values: Annotated[dict[str, Name], BeforeValidator(_worded)] = {}
 
 
 def _placed(value: Any) -> Any:
@@ -569,7 +574,9 @@ def _placed(value: Any) -> Any:
 
 AuditedModel = Annotated[Audited, BeforeValidator(_placed)]
 AuditedTable = Annotated[Tabled, BeforeValidator(_placed)]
-_MODEL = "a transformers directory, hub id, .onnx file or file.py:function, or {place, mask, tokenizer, labels, revision}"
+_MODEL = (
+    "a transformers directory, hub id, .onnx file or file.py:function, or {place, mask, tokenizer, labels}"
+)
 _TABLE = "a csv, tsv, jsonl or parquet file or owner/name/split of the hub, or {place, text, label, values}"
 
 

@@ -32,6 +32,9 @@ def half_mute(texts):
 """
 
 
+PAIR = {"original": "original", "compressed": "student"}
+
+
 def told(folder: Path, name: str) -> dict[str, Any]:
     """What the page's JSON says."""
     return json.loads((folder / "07_audit" / name / "audit.json").read_text(encoding="utf-8"))
@@ -83,12 +86,14 @@ def test_a_function_and_what_it_cannot_answer_are_named(
     executed: Callable[..., Path], pair_of_models: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(FUNCTION)
+    private = "nobody is to read this note"
     function = {"place": f"{tmp_path}/mine.py:half_mute", "labels": ["negative", "positive"]}
-    table = pd.read_csv(pair_of_models / "test.csv")
+    table = pd.read_csv(pair_of_models / "test.csv").assign(note=private)
+    table.to_csv(tmp_path / "notes.csv", index=False)
     mute = int(table["sentence"].str.contains("not").sum())
     assert mute
     given = QUICK | {"original": str(pair_of_models / "original"), "compressed": function}
-    given |= {"test": str(pair_of_models / "test.csv"), "examples": 0}
+    given |= {"test": {"place": str(tmp_path / "notes.csv"), "text": ["sentence"]}, "examples": 0}
     folder = executed("07_audit", **given, name="function")
     found = told(folder, "function")
     assert ("outputs not finite", "compressed, test") in kinds(found)
@@ -99,7 +104,18 @@ def test_a_function_and_what_it_cannot_answer_are_named(
     written = "".join(
         file.read_text(encoding="utf-8") for file in (folder / "07_audit" / "function").iterdir()
     )
-    assert not [text for text in table["sentence"] if len(text) > 12 and text in written]
+    texts = [private, *table["sentence"]]
+    assert not [text for text in texts if len(text) > 12 and text in written]
+
+
+def test_a_table_without_labels_gets_what_needs_none(
+    executed: Callable[..., Path], pair_of_models: Path, tmp_path: Path
+) -> None:
+    pd.read_csv(pair_of_models / "test.csv")[["sentence"]].to_csv(tmp_path / "texts.csv", index=False)
+    given = QUICK | {name: str(pair_of_models / part) for name, part in PAIR.items()}
+    found = told(executed("07_audit", **given, test=str(tmp_path / "texts.csv"), name="texts"), "texts")
+    assert {row["topic"] for row in found["findings"]} == {"loyalty", "neighbours", "cost"}
+    assert {row["measure"] for row in found["unmeasured"]} >= {"accuracy", "flips", "calibration", "attack"}
 
 
 def test_pairs_are_audited_out_of_distribution_too(executed: Callable[..., Path], tmp_path: Path) -> None:
@@ -135,13 +151,21 @@ def test_the_example_file_names_an_audit_that_can_be_made() -> None:
         ({"compressed": "nowhere/model"}, ["nowhere/model", "transformers directory"]),
         ({"test": "nowhere.csv"}, ["nowhere.csv"]),
         ({"slices": ["colour"]}, ["colour", "length"]),
+        ({"test": {"place": "few.csv", "text": ["sentence"]}}, ["few.csv", "8 rows"]),
     ],
 )
 def test_what_is_not_there_is_one_error_that_names_it(
-    executed: Callable[..., Path], pair_of_models: Path, given: dict[str, Any], names: list[str]
+    executed: Callable[..., Path],
+    pair_of_models: Path,
+    tmp_path: Path,
+    given: dict[str, Any],
+    names: list[str],
 ) -> None:
     own = str(pair_of_models / "original")
     known = QUICK | {"original": own, "compressed": own, "test": str(pair_of_models / "test.csv")}
+    pd.read_csv(pair_of_models / "test.csv").head(8).to_csv(tmp_path / "few.csv", index=False)
+    if isinstance(given.get("test"), dict):
+        given = {"test": given["test"] | {"place": str(tmp_path / "few.csv")}}
     with pytest.raises(AssertionError) as failed:  # of the fixture: the notebook failed
         executed("07_audit", **known | given | {"name": "wrong", "source": None})
     message = str(failed.value)

@@ -69,8 +69,8 @@ def test_a_model_against_itself_is_loyal_and_all_tests_are_silent(models: dict[s
     assert len(tested) == 4 + 4 + 2 + 3 + 1  # test set, OOD set, gap and F_bias, difficulty, slice
     assert (tested[["p", "p_corrected"]] == 1).all(axis=None)
     assert set(found["verdict"]) <= {verdicts.NO_CHANGE, verdicts.UNTOLD, verdicts.ALIKE, ""}
-    assert (
-        words.summary(found)[0] == "Nothing that was measured changed beyond what a second training changes."
+    assert words.summary(found)[0].startswith(
+        f"None of {((found['verdict'] != '') & (found['part'] == '')).sum()} measures got"
     )
 
 
@@ -99,7 +99,7 @@ def test_planted_loss_of_accuracy_is_found_and_worded(models: dict[str, pd.DataF
     assert "measures got worse: accuracy" in lines[0]
     assert lines[1].startswith("Accuracy on the test set is worse: ")
     assert "−5.0 points" in lines[1]
-    assert "a second training changes it by at most" in lines[1]
+    assert "the second training changed it by" in lines[1]
 
 
 def test_planted_loss_in_one_slice_is_found_where_the_whole_is_unchanged(
@@ -137,7 +137,7 @@ def test_planted_disloyalty_is_found_where_accuracy_is_equal(models: dict[str, p
     found = audit({**models, "compressed": rewritten(original, turn(right, 150, 150))})
     assert row(found, "accuracy")["p"] == 1
     assert row(found, "label loyalty")["verdict"] == verdicts.BEYOND
-    assert row(found, "label loyalty less that of a second training")["verdict"] == verdicts.WORSE
+    assert row(found, "label loyalty")["p_corrected"] < verdicts.LEVEL
     assert row(found, "lost")["value"] == row(found, "won")["value"] == pytest.approx(7.5)
     assert "more change than a second training makes" in " ".join(words.summary(found))
 
@@ -159,8 +159,8 @@ def rewritten(frame: pd.DataFrame, turned: Any) -> pd.DataFrame:
 
 
 def test_two_trainings_of_one_model_are_seldom_called_different() -> None:
-    """Nine tests an audit, of which some depend on each other: no more audits with a corrected rejection than stated."""
-    audits = 40
+    """Of seeds 0 to 499, 16 audits had a corrected rejection (3.2 %), against 5 % stated; here are the first."""
+    audits = 30
     rejected = sum(
         bool((audit(drawn(seed, 200, flips=0.05))["p_corrected"] < verdicts.LEVEL).any())
         for seed in range(audits)
@@ -290,6 +290,10 @@ def test_a_control_of_other_models_is_carried_to_the_accuracy_at_hand(
         ({"high": 0.1}, verdicts.NO_CHANGE),
         ({"value": -1.0, "low": -1.9, "high": -0.1}, verdicts.WORSE + verdicts.SMALL),
         ({"control_low": -1.0, "control_high": 3.1}, verdicts.WORSE + verdicts.WITHIN),
+        (
+            {"control_low": -1.0, "control_high": 3.1, "control_from": "micro world"},
+            verdicts.WORSE + verdicts.WITHIN_OTHERS,
+        ),
         ({"control_low": np.nan, "control_high": np.nan}, verdicts.WORSE),
         ({"measure": "loss"}, verdicts.BETTER),
         ({"measure": "F_bias", "value": 1.5, "low": 1.2, "high": 1.8, "control_low": 0.6}, verdicts.WORSE),
@@ -316,6 +320,7 @@ def test_a_change_is_judged_by_its_test_its_interval_its_control_and_what_matter
         "resolves": 1.5,
         "control_low": 0.0,
         "control_high": 1.0,
+        "control_from": verdicts.SECOND,
     }
     assert verdicts.verdict(one | changed) == told
 
@@ -349,7 +354,7 @@ def test_a_pair_is_judged_by_its_control_and_chance(
 def test_every_measure_has_a_rule_and_the_page_shows_it(models: dict[str, pd.DataFrame]) -> None:
     found = audit(models)
     shown = set(verdicts.table()["measure"])
-    assert {measure.split(",")[0].split(" less that of")[0] for measure in found["measure"]} <= shown
+    assert {measure.split(",")[0] for measure in found["measure"]} <= shown
 
 
 def test_the_summary_names_problems_and_what_was_not_measured(models: dict[str, pd.DataFrame]) -> None:
@@ -361,3 +366,30 @@ def test_the_summary_names_problems_and_what_was_not_measured(models: dict[str, 
     assert "problems that these numbers may rest on: leaked rows" in told[1]
     assert told[-1] == "Not measured: attack (no lexicon)."
     assert len(told) <= 10
+
+
+def test_a_part_on_which_all_are_right_is_not_alike_by_chance() -> None:
+    """Without a second training, and with so few items that two equal models are always right on the easiest third."""
+    original = drawn(0, 20)["original"]
+    right = original[metrics.correct(original).to_numpy() == 1]
+    found = findings.measured({"test": {"original": right, "compressed": right}})
+    assert set(found["chance"].dropna()) >= {100.0}
+    assert verdicts.BY_CHANCE not in set(found["verdict"])
+
+
+def test_nothing_is_resolved_by_a_few_items_that_do_not_differ() -> None:
+    few = drawn(0, 40)["original"]
+    found = findings.measured({"test": {"original": few, "compressed": few}})
+    assert (found.loc[found["test"] != "", "resolves"] > 0).all()
+    assert "cannot be told" in words.summary(found)[0]
+
+
+def test_a_pair_is_held_against_the_second_training_by_the_paired_test() -> None:
+    """Intervals of the two overlap, the same items tell them apart."""
+    models = drawn(0, flips=0.05)
+    turned = metrics.loyalty.label_loyalty(models["second"], models["original"]).to_numpy() == 0
+    extra = turn(~turned, 40, 0)
+    found = audit({**models, "compressed": rewritten(models["original"], turned | extra)})
+    one = row(found, "label loyalty")
+    assert one["high"] > one["control_low"]
+    assert (one["test"], one["verdict"]) == ("exact McNemar", verdicts.BEYOND)

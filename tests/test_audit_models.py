@@ -140,15 +140,13 @@ def test_what_a_model_costs(folder):
     opened = model.open(max_length=LENGTH)
     assert opened.parameters == loaded.num_parameters()
     assert model.bytes() == (folder / "whole" / "model.safetensors").stat().st_size
-    # Twice as many tokens: twice the products with weights, four times those of attention.
-    assert 2 < opened.gflop(32) / opened.gflop(16) < 4
 
 
 def test_an_onnx_file_without_hidden_states_has_no_vectors(graphs):
     opened = Model(str(graphs / "fp32" / "model.onnx")).open(max_length=LENGTH)
     with pytest.raises(Unmeasured, match="no hidden states among its outputs"):
         opened.vectors(TEXTS)
-    assert (opened.parameters, opened.gflop(8)) == (None, None)
+    assert opened.parameters is None
 
 
 def exported(folder: Path, to: Path, **outputs: torch.nn.Module) -> Model:

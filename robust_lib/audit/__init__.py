@@ -2,7 +2,7 @@
 
 models, tables = audit.models_of(p), audit.tables_of(p)
 prepared = ...                       columns, labels, problems, samples: the unit `audit.prepared`
-answers = ...                        the units `audit.answered`, `vectors`, `attacked`, `transferred`, `timed`, `weighed`
+answers = ...                        the units `answered`, `vectors`, `attacked`, `transferred`, `timed`
 found = audit.measured(answers, ...) every number with interval, test, control and chance
 audit.write(folder, audit.Audit(...))
 """
@@ -33,6 +33,7 @@ from robust_lib.audit.work import (
     prepared,
     timed,
     transferred,
+    unweighed,
     vectors,
     weighed,
 )
@@ -65,6 +66,7 @@ __all__ = [
     "timed",
     "told",
     "transferred",
+    "unweighed",
     "vectors",
     "weighed",
     "write",

@@ -1,6 +1,6 @@
 """A model to audit, made in a minute: one classifier compressed in four ways, and the data to audit them with.
 
-`python -m robust_lib.audit.example FOLDER` makes it of the micro world, with `--source DATA --encoder NAME` of real
+`python -m robust_lib.audit FOLDER` makes it of the micro world, with `--source DATA --encoder NAME` of real
 data and a pretrained encoder. The real texts are copied into FOLDER then, so keep it where the data may be.
 """
 
@@ -153,7 +153,9 @@ def _table(split: data.Split, path: Path, text: tuple[str, ...]) -> None:
 def main() -> None:
     """Make an example from the command line, and say what is in it."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m robust_lib.audit",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", type=Path, help="a new folder")
     parser.add_argument("--source", default="micro", help="micro, hub or a data directory")
@@ -182,7 +184,3 @@ def main() -> None:
         recipe=recipe,
     )
     print(f"{given.folder}: {PARTS} ({time.monotonic() - start:.0f} s)")
-
-
-if __name__ == "__main__":
-    main()

@@ -40,6 +40,7 @@ FLIPS: tuple[loyalties.Measure, ...] = ("lost", "won", "swapped")
 WEIGHTS = {
     "megabytes": ("size on disk", "MB"),
     "parameters": ("parameters", "million"),
+    "nonzero": ("parameters that are not 0", "million"),
     "memory": ("memory", "MB"),
 }
 # Of half the width of a 95 % interval: the change that four such samples in five call significant at 5 %.
@@ -79,7 +80,7 @@ def measured(
     attacked     by role: id, status, queries, ... of TextFooler (`methods.attacked`) on the same texts
     transferred  by the role the texts were found on, then by the role they were tried on: id, gold, predicted
     times        role, batch_size, round, texts, seconds
-    sizes        by role: megabytes, parameters (millions), memory (MB); None where unknown
+    sizes        by role: megabytes, parameters and nonzero (millions), memory (MB); None where unknown
 
     The columns are COLUMNS. In the row of a change, `value` is the compressed model's number less the original's, which
     stand before it; in that of a pair (loyalty, flips, neighbours kept) these are NaN and `value` is the pair's own
@@ -117,11 +118,11 @@ def _of_set(bed: str, models: Roles) -> Iterator[Row]:
         )
     chances = _chances(models) | {"probability_loyalty": _unrelated(bed, models)}
     for measure, name in LOYALTIES.items():
-        yield from _agreement("loyalty", name, bed, _kept(bed, models, measure), chances[measure])
+        yield _agreement("loyalty", name, bed, _kept(bed, models, measure), chances[measure])
     if labelled:
         classes = models[ORIGINAL].columns.str.startswith("logit_").sum()
         for flip in FLIPS if classes > 2 else FLIPS[:2]:  # with two there is no other wrong one
-            yield _pair("flips", flip, bed, _kept(bed, models, flip), compare.accuracy, chance=chances[flip])
+            yield _agreement("flips", flip, bed, _kept(bed, models, flip), chances[flip])
         yield from _calibration(bed, models)
 
 
@@ -192,7 +193,7 @@ def _by_difficulty(models: Roles) -> Iterator[Row]:
         mine, kept = (_part(arms, marked, name) for arms in (of, _kept(TEST, models, "label_loyalty")))
         yield _accuracy(TEST, mine, models) | {"topic": topic, "measure": f"accuracy, {name}"}
         chance = _chances(models, marked)["label_loyalty"]
-        yield _pair(topic, f"label loyalty, {name}", TEST, kept, compare.accuracy, chance=chance)
+        yield _agreement(topic, f"label loyalty, {name}", TEST, kept, chance)
     parts = [_part(of, marked, name) for name, marked in thirds.items()]
     pairs = {role: [arms[role] for arms in parts] for role in models}
     yield _change(
@@ -210,7 +211,7 @@ def _neighbours(shared: Roles) -> Iterator[Row]:
     arms = {role: _arm(TEST, _share(frame)) for role, frame in shared.items()}
     frame = shared[COMPRESSED]
     chance = float(frame["k"].iloc[0]) / (len(frame) - 1)
-    yield from _agreement("neighbours", "neighbours kept", TEST, arms, chance)
+    yield _agreement("neighbours", "neighbours kept", TEST, arms, chance)
 
 
 def _share(frame: pd.DataFrame) -> "pd.Series[Any]":
@@ -304,7 +305,7 @@ def _of_part(name: str, marked: "pd.Series[bool]", models: Roles) -> Iterator[Ro
         yield _accuracy(TEST, _part(_right(TEST, models), marked, name), models) | {"part": name}
     kept = _part(_kept(TEST, models, "label_loyalty"), marked, name)
     chance = _chances(models, marked)["label_loyalty"]
-    yield _pair("loyalty", "label loyalty", TEST, kept, compare.accuracy, chance=chance) | {"part": name}
+    yield _agreement("loyalty", "label loyalty", TEST, kept, chance) | {"part": name}
 
 
 # -- rows ---------------------------------------------------------------------------------------------------------
@@ -315,17 +316,16 @@ def _accuracy(bed: str, right: Mapping[str, Arm], models: Roles) -> Row:
     return _change("accuracy", "accuracy", bed, right, alone, apart, _mcnemar, chance=chance)
 
 
-def _agreement(topic: str, measure: str, bed: str, of: Mapping[str, Arm], chance: float) -> Iterator[Row]:
-    """What the compressed model has in common with the original, and that less what the second training has."""
+def _agreement(topic: str, measure: str, bed: str, of: Mapping[str, Arm], chance: float) -> Row:
+    """What the compressed model has in common with the original, tested against what the second training has."""
     counted = np.isin(of[COMPRESSED].values, (0, 1)).all()
-    alone, test = (
-        (compare.accuracy, _mcnemar) if counted else (partial(compare.mean, bounds=(0, 1)), _swapped)
-    )
-    yield _pair(topic, measure, bed, of, alone, chance=chance)
-    if SECOND in of:
-        one, two = of[COMPRESSED], of[SECOND]
-        less = {COMPRESSED: compare.difference(one, two)}
-        yield _row(topic, f"{measure} less that of a second training", bed, less, test(one, two))
+    alone = compare.accuracy if counted else partial(compare.mean, bounds=(0, 1))
+    row = _pair(topic, measure, bed, of, alone, chance=chance)
+    if SECOND not in of:
+        return row
+    one, two = of[COMPRESSED], of[SECOND]
+    tested = _mcnemar(one, two) if counted else _swapped(one, two)
+    return row | _tested(tested, compare.difference(one, two), "%")
 
 
 def _change(
@@ -375,12 +375,20 @@ def _row(
     """`found` of the compressed model is the value, of the second training the control."""
     one, scale = found[COMPRESSED], _scale(unit)
     row = {"topic": topic, "measure": measure, "set": bed, "part": "", "unit": unit, "n": one.n or np.nan}
-    row |= _limits("value", one, unit) | {"test": test.name, "p": test.p, "chance": scale * chance}
-    if test.name:
-        row["resolves"] = scale * np.nanmax([test.resolves, RESOLVED * (one.high - one.low) / 2])
+    row |= _limits("value", one, unit) | {"test": "", "chance": scale * chance}
+    row |= _tested(test, one, unit) if test.name else {}
     if SECOND in found:
         row |= _limits("control", found[SECOND], unit) | {"control_from": verdicts.SECOND}
     return row
+
+
+def _tested(test: Test, change: Interval, unit: str) -> Row:
+    """A test, and the smallest change that would be seen: of a change without any spread, the exact binomial limit of
+    the items that may differ although none of these did."""
+    width = RESOLVED * (change.high - change.low) / 2
+    unseen = stats.binomtest(0, change.n).proportion_ci().high if not width > 0 else 0.0
+    resolves = np.nanmax([test.resolves, width, unseen])
+    return {"test": test.name, "p": test.p, "resolves": _scale(unit) * resolves}
 
 
 def _limits(name: str, found: Interval, unit: str) -> Row:

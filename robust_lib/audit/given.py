@@ -13,7 +13,7 @@ import pandas as pd
 from robust_lib import params, runs
 from robust_lib.audit import checks, example
 from robust_lib.audit.models import Model
-from robust_lib.audit.problems import Problem
+from robust_lib.audit.problems import AuditError, Problem
 from robust_lib.audit.tables import Table
 from robust_lib.audit.work import COMPRESSED, OOD, ORIGINAL, SECOND, TEST, TRAIN
 
@@ -58,7 +58,12 @@ def tables_of(p: params.Audit, made: Sequence[str] = ()) -> dict[str, Table]:
 
 def _place(name: str, made: Sequence[str]) -> str:
     """Where something is: of the example in its folder."""
-    return f"{made[0]}/{name.removeprefix(example.PREFIX)}" if name.startswith(example.PREFIX) else name
+    return f"{made[0]}/{name.removeprefix(example.PREFIX)}" if _of_example(name) else name
+
+
+def _of_example(name: str) -> bool:
+    """Whether a name is of the embedded example; a folder of that name comes first."""
+    return name.startswith(example.PREFIX) and not Path(name).exists()
 
 
 def sampled(prepared: Mapping[str, Any], seed: int, *, most: int | None = None) -> dict[str, Table]:
@@ -86,6 +91,9 @@ def sound(answers: Answers) -> tuple[dict[str, dict[str, pd.DataFrame]], list[Pr
         finite = np.logical_and.reduce(
             [np.isfinite(frame.filter(regex=r"^logit_")).all(axis=1) for frame in frames.values()]
         )
+        if not finite.any():
+            mute = ", ".join(role for role, frame in frames.items() if checks.not_finite(frame, role))
+            raise AuditError(f"{name}: no row on which all models give finite numbers; look at {mute}")
         kept[name] = {role: frame[finite] for role, frame in frames.items()}
         problems += [checks.not_finite(frame, f"{role}, {name}") for role, frame in frames.items()]
         problems += [checks.constant(frame, f"{role}, {name}") for role, frame in kept[name].items()]
@@ -164,10 +172,10 @@ def fooled(
 def described(
     models: Mapping[str, Model], weights: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, dict[str, Any]]:
-    """The models as the page shows them, by role: names alone, never where they lay."""
+    """The models as the page shows them, by role: the ends of their paths, never where they lay."""
     return {
         role: {
-            "place": Path(model.place).name,
+            "place": "/".join(Path(model.place).parts[-2:]),
             "kind": model.kind,
             "mask": Path(model.mask).name if model.mask else "none",
             "classes": ", ".join(model.classes()),
@@ -183,7 +191,7 @@ def read(prepared: Mapping[str, Any], tables: Mapping[str, Table]) -> dict[str, 
         name: {
             "file": table.name,
             "rows": prepared["rows"][name],
-            "used": table.size,
+            **({"used": table.size} if name != TRAIN or prepared["sizes"]["vectors"] else {}),
             "text": ", ".join(table.text),
             "label": table.label or "none",
             "values": ", ".join(f"{value} is {meant}" for value, meant in table.values if value != meant),

@@ -1,6 +1,6 @@
-"""`python -m robust_lib.audit.memory`: the memory that a model takes, in bytes, measured in a process of its own.
+"""The memory that a model takes, in bytes, measured in a process of its own, whose `main` this is.
 
-Reads JSON from stdin (the fields of a `Model`, texts, max_length), writes bytes, or null where nothing tells them.
+It reads JSON from stdin (the fields of a `Model`, texts, max_length), writes bytes, or null where nothing tells them.
 """
 
 from __future__ import annotations
@@ -24,23 +24,20 @@ def taken(model: Model, texts: list[tuple[str, ...]], max_length: int) -> int | 
 def _highest(*, anew: bool = False) -> int | None:
     """The most memory this process has held so far, or from now on, in bytes; None where the system does not say."""
     status = Path("/proc/self/status")
-    if not status.exists():  # as on macOS and Windows
+    try:
+        if anew:
+            Path("/proc/self/clear_refs").write_text("5")  # Linux then counts the highest anew
+        lines = status.read_text().splitlines()
+    except OSError:  # macOS, Windows, a container that forbids it
         return None
-    if anew:
-        Path("/proc/self/clear_refs").write_text("5")  # Linux then counts the highest anew
-    (highest,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    (highest,) = (line for line in lines if line.startswith("VmHWM:"))
     return 1024 * int(highest.split()[1])
 
 
-def main() -> int:
+def main() -> None:
     """Answer what stdin asks."""
     given: dict[str, Any] = json.load(sys.stdin)
     fields = given["model"]
     fields["labels"] = None if fields["labels"] is None else tuple(fields["labels"])
     texts = [tuple(text) for text in given["texts"]]
     print(json.dumps(taken(Model(**fields), texts, given["max_length"])))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -18,8 +18,6 @@ import numpy as np
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from robust_lib import attack, data, masks, models, passes
 from robust_lib.attack import victims
@@ -225,7 +223,6 @@ class Opened:
     probabilities: attack.Oracle
     batch: Callable[[Sequence[attack.Text]], attack.Rows]
     states: attack.Oracle | str
-    model: transformers.PreTrainedModel | None = None
     parameters: int | None = None
     nonzero: int | None = None
 
@@ -242,16 +239,6 @@ class Opened:
         if isinstance(self.states, str):
             raise Unmeasured(self.states)
         return torch.from_numpy(self.states(texts)).float()
-
-    def gflop(self, tokens: int) -> float | None:
-        """10^9 floating point operations for one text of so many tokens; None but for a transformers model."""
-        if self.model is None:
-            return None
-        ids = torch.ones(1, tokens, dtype=torch.int64, device=self.model.device)
-        # The counter does not see fused attention.
-        with torch.inference_mode(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            self.model(input_ids=ids)
-        return float(counter.get_total_flops() / 1e9)
 
 
 def _classifier(
@@ -270,7 +257,7 @@ def _classifier(
         states = victims.Forward(body, tokenizer, _first, max_length=max_length)
     weights = list(model.parameters())
     counts = sum(weight.numel() for weight in weights), sum(int(weight.count_nonzero()) for weight in weights)
-    return Opened(classes, asked, functools.partial(_batch, asked), states, model, *counts)
+    return Opened(classes, asked, functools.partial(_batch, asked), states, *counts)
 
 
 def _graph(

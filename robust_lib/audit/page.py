@@ -210,9 +210,9 @@ def _change(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _name(text: str) -> str:
-    """One line of a figure."""
-    line = " ".join(text.translate(INVISIBLE).split())
-    return line if len(line) <= LONGEST else f"{line[: LONGEST - 1]}…"
+    """One line of a figure; of a long name both ends, by which slices differ."""
+    line, half = " ".join(text.translate(INVISIBLE).split()), LONGEST // 2
+    return line if len(line) <= LONGEST else f"{line[:half]}…{line[1 - half :]}"
 
 
 def _side(row: Mapping[Any, Any]) -> str:

@@ -71,25 +71,30 @@ def summary(
 
 
 def _overall(whole: Sequence[Row], parts: Sequence[Row]) -> str:
-    """What got worse; else what changed more than a second training; else that nothing did."""
+    """What got worse; else what changed more than a second training; else that nothing did; and what is not known."""
     judged = [row for row in whole if row["verdict"]]
-    worse, more = ([row for row in judged if row["verdict"] in kinds] for kinds in ((verdicts.WORSE,), MORE))
+    worse, more, chance = (
+        [row for row in judged if row["verdict"].startswith(kind)]
+        for kind in (verdicts.WORSE, verdicts.BEYOND, verdicts.BY_CHANCE)
+    )
+    worse = [row for row in worse if _severity(row) == 0]
+    untold = [row for row in judged if row["verdict"] == verdicts.UNTOLD]
+    told = []
     if worse:
-        return f"{len(worse)} of {len(judged)} measures got worse: {_names(worse)}."
-    if any(row["verdict"] == verdicts.WORSE for row in parts):
-        return f"None of {len(judged)} measures got worse as a whole, but some did on a slice."
+        told.append(f"{len(worse)} of {len(judged)} measures got worse: {_names(worse)}")
     if more:
-        return (
-            f"None of {len(judged)} measures got worse, but in {len(more)} the models differ more than two "
-            f"trainings of one: {_names(more)}."
-        )
-    if changed := [row for row in judged if _severity(row) == 1]:
-        return (
-            f"None of {len(judged)} measures got worse; {len(changed)} changed otherwise: {_names(changed)}."
-        )
-    if all(row["verdict"] == verdicts.UNTOLD for row in judged):
-        return "Whether anything changed cannot be told from so few examples."
-    return "Nothing that was measured changed beyond what a second training changes."
+        told.append(f"in {len(more)} the models differ more than two trainings of one: {_names(more)}")
+    if chance:
+        told.append(f"in {len(chance)} they are no more alike than by chance: {_names(chance)}")
+    if not worse and any(row["verdict"] == verdicts.WORSE for row in parts):
+        told.append("accuracy got worse on a slice")
+    if not told:
+        changed = [row for row in judged if _severity(row) == 1]
+        told.append(f"None of {len(judged)} measures got worse")
+        told += [f"{len(changed)} changed otherwise: {_names(changed)}"] if changed else []
+    if untold:
+        told.append(f"whether {len(untold)} changed cannot be told from so few examples")
+    return f"{_capital('; '.join(told))}."
 
 
 def _problems(problems: Sequence[Problem]) -> str:
@@ -171,7 +176,7 @@ def _unmeasured(unmeasured: Sequence[tuple[str, str]]) -> str:
 def _sentence(row: Row) -> str:
     """What the row's verdict says, with its numbers."""
     name, verdict = _name(row), row["verdict"]
-    if not row["test"]:
+    if verdicts.rule(row["measure"]).agreement or not row["test"]:
         told = f"{_capital(name)} is {_number(row, 'value')} ({_range(row)}{_beside(row)})"
         return f"{told}: {PAIR[verdict]}." if verdict else f"{told}."
     if verdict == verdicts.NO_CHANGE:
@@ -181,7 +186,7 @@ def _sentence(row: Row) -> str:
             f"Whether {name} changed cannot be told: {_change(row)}; {row['n']:,.0f} examples show a change of "
             f"{_number(row, 'resolves', change=True)}, and {_mattering(row)} matter."
         )
-    word = verdict.removesuffix(verdicts.WITHIN).removesuffix(verdicts.SMALL)
+    word = verdict.partition(", ")[0]
     less = f", by less than the {_mattering(row)} that matter" if verdict.endswith(verdicts.SMALL) else ""
     return f"{_capital(name)} is {word}{less}: {_change(row)}{_allowed(row)}."
 
@@ -195,7 +200,7 @@ def _name(row: Row) -> str:
 def _change(row: Row) -> str:
     """91.7 % with the original, 87.5 % with the compressed model, -4.2 points (95 % interval -5.7 to -2.9)."""
     both = ", ".join(f"{_number(row, role)} with the {role}" for role in ("original", "compressed"))
-    value = f"{_number(row, 'value', change=True)} ({_range(row, change=True)})"
+    value = f"{_number(row, 'value', change=True)} ({_range(row)})"
     return f"{both} model, {value}" if not np.isnan(row["original"]) else value
 
 
@@ -207,14 +212,12 @@ def _hidden(row: Row) -> str:
 
 def _allowed(row: Row) -> str:
     """What two trainings differ by, and who says so."""
-    if row["measure"].endswith(verdicts.SECOND):
-        return ""
     if np.isnan(row["control"]):
         return "; what a second training changes is not known"
-    most = _form(verdicts.allowed(row), row["unit"], change=True)
     if row["control_from"] == verdicts.SECOND:
-        return f"; a second training changes it by at most {most}"
-    return f"; two trainings of other models differ by at most {most} ({row['control_from']})"
+        return f"; the second training changed it by {_number(row, 'control', change=True)} ({_range(row, 'control')})"
+    most = _form(verdicts.allowed(row), row["unit"], change=True)
+    return f"; two trainings of other models differ by up to {most} ({row['control_from']})"
 
 
 def _mattering(row: Row) -> str:
@@ -234,7 +237,7 @@ def _beside(row: Row) -> str:
 def _severity(row: Row) -> int:
     """0 of what got worse or is less alike, 1 of other changes, 2 of those that may mean nothing, 3 of the unknown."""
     verdict = row["verdict"]
-    if verdict in (verdicts.WORSE, *MORE):
+    if verdict in (verdicts.WORSE, verdicts.WORSE + verdicts.WITHIN_OTHERS, *MORE):
         return 0
     if verdict in PLAIN:
         return 4
@@ -254,8 +257,8 @@ def _number(row: Row, name: str, *, change: bool = False) -> str:
     return _form(row[name], row["unit"], change=change)
 
 
-def _range(row: Row, *, change: bool = False) -> str:
-    low, high = (_number(row, name, change=change).split(" ")[0] for name in ("low", "high"))
+def _range(row: Row, of: str = "") -> str:
+    low, high = (_number(row, f"{of}_{name}" if of else name).split(" ")[0] for name in ("low", "high"))
     return f"95 % interval {low} to {high}"
 
 

@@ -14,18 +14,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from accelerate import Accelerator
 from torch import Tensor
 
 from robust_lib import attack, methods
 from robust_lib.attack import lexica, similarity, tagging, textfooler
 from robust_lib.audit import budget, checks, memory
 from robust_lib.audit.models import Model, Opened
-from robust_lib.audit.problems import AuditError, Unmeasured
+from robust_lib.audit.problems import AuditError, Problem, Unmeasured
 from robust_lib.audit.tables import Table
 
 ORIGINAL, COMPRESSED, SECOND = "original", "compressed", "second"
 TEST, OOD, TRAIN = "test", "ood", "train"
 MODE = "authors"  # of TextFooler, as it was released
+FEWEST = 20  # rows of a test bed
 FLOOR = 1e-12  # of a probability, before its logarithm is taken
 PACED, PACED_ATTACKS = 32, 4  # rows, and attacks, that are timed before the samples are chosen
 NEIGHBOURS = 10  # of a text, as in paper 2, Table 2
@@ -50,16 +52,23 @@ def prepared(
     `sizes` (of `budget.Sizes`). AuditError for what cannot be audited at all.
     """
     opened = {role: model.open(max_length=max_length) for role, model in models.items()}
-    checks.other_classes(*(opened[role].classes for role in (ORIGINAL, COMPRESSED)))
-    problems = list(
-        filter(None, [checks.other_tokenizers(models[ORIGINAL].reads(), models[COMPRESSED].reads())])
-    )
+    problems = []
+    for role in opened.keys() - {ORIGINAL}:
+        problems.append(checks.other_classes(opened[ORIGINAL].classes, opened[role].classes))
+        problems.append(checks.other_tokenizers(models[ORIGINAL].reads(), models[role].reads()))
+    problems.append(_other_devices(models))
     resolved: dict[str, Table] = {}
     told: dict[str, list[str]] = {}
     for name, table in tables.items():
         like = resolved[TEST].text if name != TEST else ()
         resolved[name], told[name] = table.resolved(opened[ORIGINAL].classes, text=table.text or like)
     frames = {name: table.frame() for name, table in resolved.items()}
+    for name in frames.keys() & {TEST, OOD}:
+        if len(frames[name]) < FEWEST:
+            raise AuditError(
+                f"{tables[name].name}: {len(frames[name])} rows that can be used; an audit needs {FEWEST}, and some "
+                "hundreds to tell anything"
+            )
     problems += [problem for table in resolved.values() for problem in table.problems()]
     checks.slices(
         frames[TEST], slices, text=resolved[TEST].text
@@ -74,7 +83,7 @@ def prepared(
         "tables": {name: _arguments(table) for name, table in resolved.items()},
         "told": told,
         "rows": rows,
-        "problems": [asdict(problem) for problem in problems],
+        "problems": [asdict(problem) for problem in problems if problem is not None],
         "unmeasured": list(map(list, reasons.items())),
         "paces": paces,
         "sizes": asdict(budget.sizes(minutes, rows, paces)),
@@ -86,17 +95,14 @@ def _arguments(table: Table) -> dict[str, Any]:
 
 
 def answered(*, model: Model, table: Table, max_length: int) -> pd.DataFrame:
-    """What a model says of every row of a table: a predictions frame (see `metrics`) with the table's other columns.
+    """What a model says of every row of a table: a predictions frame (see `metrics`), without any of its texts.
 
     A logit is the logarithm of the probability. Numbers that are not finite stay in.
     """
     opened, frame = model.open(max_length=max_length), table.frame()
-    rows = opened(_texts(frame, table))
-    logits = np.log(np.maximum(rows, FLOOR))  # NaN stays NaN
+    logits = np.log(np.maximum(opened(_texts(frame, table)), FLOOR))  # NaN stays NaN
     said = pd.DataFrame(logits, columns=[f"logit_{name}" for name in opened.classes], index=frame.index)
-    carried = frame.drop(columns=[*table.text, "label"], errors="ignore")
-    carried = carried.drop(columns=[name for name in carried if name in said or name in ("id", "gold")])
-    return pd.concat([said, carried], axis=1).assign(gold=frame["label"]).reset_index(names="id")
+    return said.assign(gold=frame["label"]).reset_index(names="id")
 
 
 def vectors(*, model: Model, table: Table, max_length: int) -> dict[str, Tensor]:
@@ -162,25 +168,46 @@ def timed(
 
 
 def weighed(*, model: Model, table: Table, max_length: int) -> dict[str, float | None]:
-    """What a model takes: `megabytes` on disk, millions of `parameters`, and of `memory` in megabytes while it works.
+    """What a model takes: `megabytes` on disk, millions of `parameters` and of `nonzero` ones, megabytes of `memory`.
 
     The memory is what a process of its own needed at most beyond what it held before it opened the model, for the
     table's texts in one batch. None for what this kind of model does not tell.
     """
     opened, weight = model.open(max_length=max_length), model.bytes()
     given = {"model": asdict(model), "texts": _texts(table.frame(), table), "max_length": max_length}
-    command = [sys.executable, "-m", memory.taken.__module__]
+    command = [sys.executable, "-c", f"from {memory.main.__module__} import main; main()"]
     done = subprocess.run(command, input=json.dumps(given), capture_output=True, text=True, check=False)  # noqa: S603
-    if done.returncode:
-        raise AuditError(
-            f"{model.place}: its memory cannot be measured: {done.stderr.strip().splitlines()[-1]}"
-        )
-    used = json.loads(done.stdout.splitlines()[-1])
+    used = json.loads(done.stdout.splitlines()[-1]) if done.returncode == 0 else None
     return {
         "megabytes": None if weight is None else weight / 1e6,
         "parameters": None if opened.parameters is None else opened.parameters / 1e6,
+        "nonzero": None if opened.nonzero is None else opened.nonzero / 1e6,
         "memory": None if used is None else used / 1e6,
     }
+
+
+def unweighed(weights: Mapping[str, Mapping[str, float | None]]) -> dict[str, str]:
+    """What `weighed` could not tell of the original or the compressed model, and why."""
+    reasons = {
+        "megabytes": ("size on disk", "it has no file of weights"),
+        "parameters": ("parameters", "only a transformers model tells its own"),
+        "memory": ("memory", "the system does not say, or the process that measured it ended"),
+    }
+    return {
+        name: f"{role}: {reason}"
+        for key, (name, reason) in reasons.items()
+        for role in (COMPRESSED, ORIGINAL)
+        if weights[role][key] is None
+    }
+
+
+def _other_devices(models: Mapping[str, Model]) -> Problem | None:
+    """A model that runs on the CPU beside one on another device, which its times do not tell."""
+    device, kinds = Accelerator().device.type, {model.kind for model in models.values()}
+    if device == "cpu" or len(kinds) == 1:
+        return None
+    told = f"transformers models run on {device}, ONNX files on the CPU, functions where they say"
+    return Problem("other devices", "models", told, "read times and memory as those of these devices")
 
 
 def _reasons(
@@ -190,22 +217,27 @@ def _reasons(
     words: lexica.Words | None,
 ) -> Iterable[tuple[str, str]]:
     """What cannot be measured of these models and tables, and why."""
+    if frames[TEST]["label"].isna().any():
+        told = "the test set has no labels"
+        yield from dict.fromkeys(("accuracy", "flips", "calibration", "difficulty", "attack"), told).items()
     if OOD not in frames:
         yield "out of distribution", "no OOD set was given (`ood`)"
-    for role, one in opened.items():
-        try:
-            one.vectors(_texts(frames[TEST].head(2), tables[TEST]))
-        except Unmeasured as reason:
-            yield "neighbours", f"{role}: {reason}"
-            break
+    elif frames[OOD]["label"].isna().any():
+        yield "out of distribution", "the OOD set has no labels"
+    hidden = next(filter(None, (_hidden(role, one, frames, tables) for role, one in opened.items())), "")
+    if hidden:
+        yield "neighbours", hidden
     if TRAIN not in frames:
         yield "leaked rows", "no training set was given (`train`)"
     if TRAIN not in frames or OOD not in frames:
         yield "OOD detection", "it takes a training set and an OOD set (`train`, `ood`)"
+    elif hidden or len(frames[TRAIN]) <= NEIGHBOURS:
+        yield "OOD detection", hidden or f"the training set has no more than {NEIGHBOURS} rows"
     if SECOND not in opened:
         yield "second training", "no second training of the original was given (`second`)"
     if words is None:
         yield "attack", "no lexicon was given (`source`)"
+    if words is None or frames[TEST]["label"].isna().any():
         return
     try:
         known = share_known(frames[TEST][tables[TEST].text[-1]].head(500), words)
@@ -217,6 +249,17 @@ def _reasons(
             "attack",
             f"the lexicon of {words.source} has synonyms for {known:.0%} of the words, below {KNOWN:.0%}",
         )
+
+
+def _hidden(
+    role: str, opened: Opened, frames: Mapping[str, pd.DataFrame], tables: Mapping[str, Table]
+) -> str:
+    """Why a model shows no hidden states, or ""."""
+    try:
+        opened.vectors(_texts(frames[TEST].head(2), tables[TEST]))
+    except Unmeasured as reason:
+        return f"{role}: {reason}"
+    return ""
 
 
 def share_known(texts: Iterable[str], words: lexica.Words) -> float:

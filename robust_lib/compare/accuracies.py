@@ -23,6 +23,8 @@ from robust_lib.compare.intervals import (
 )
 from robust_lib.compare.profile import Profile, ProfileKey
 
+ROUNDING = 1e-12  # of means: limits as close as this have no width
+
 Accuracy = Literal["id", "ood", "gap"]  # in distribution, out of it, the second less the first
 Beds = Literal["id", "ood"]
 Pairs = Sequence[tuple[Profile, Profile]]  # (model, reference), one for each task
@@ -80,7 +82,7 @@ def difference(first: Arm, second: Arm, *, generator: Draws = 0, level: float = 
     """
     same_measure([first], [second])
     found = interval(lambda one, two: one - two, [first, second], generator=generator, level=level)
-    if first is second or found.low < found.high or not np.isin(first.values, (0, 1)).all():
+    if first is second or found.high - found.low > ROUNDING or not np.isin(first.values, (0, 1)).all():
         return found
     unseen = float(stats.binomtest(0, found.n).proportion_ci(level).high)
     return replace(found, low=max(found.value - unseen, -1), high=min(found.value + unseen, 1))

@@ -104,7 +104,8 @@ def interval(
       and intervals that miss the truth one time in four. Each draw of items meets `SEEDINGS` draws of seeds.
 
     What a training does to single items is in the spread of the items and in that of the seeds; it is counted once,
-    by drawing the items in toward their mean (`_item_scale`, of the statistic made linear). The limits are percentiles:
+    by drawing the items in toward their mean (`_item_scales`, of the statistic made linear), though never into limits
+    narrower than those over the items alone. The limits are percentiles:
     of a sum of both sources what Behrens and Fisher have, of a ratio what Fieller has. They are stretched about the
     value by t(df) / z for the items' degrees of freedom: a single item has no finite interval. Undefined resamples
     count against both limits, so a statistic that is undefined more often than (1 - level) / 2 is unbounded. Last,
@@ -121,7 +122,7 @@ def interval(
         )
     arms, generator = in_one_order(arms), np.random.default_rng(generator)
     means = [arm.values.mean(axis=(0, 1))[None] for arm in arms]
-    beds = list(_item_parts(statistic, arms, resamples, generator))
+    beds = list(_item_parts(arms, resamples, generator))
     groups = list(_seed_parts(arms, SEEDINGS * resamples, generator))
 
     def at(*chosen: _Part) -> Floats:
@@ -134,7 +135,11 @@ def interval(
 
     value = float(at()[0])
     stretch = _stretch([_width(at(bed), level) for bed in beds], [bed.freedom for bed in beds], level)
-    low, high = _limits(value, at(*beds, *groups), level, stretch)
+    low, high = _limits(value, at(*beds), level, stretch)
+    if groups:  # a few seeds may lie close by chance: no narrower than for these very models
+        own = [bed.scaled(scale) for bed, scale in zip(beds, _item_scales(statistic, arms), strict=True)]
+        wide = _limits(value, at(*own, *groups), level, stretch)
+        low, high = min(low, wide[0]), max(high, wide[1])
     n = sum({arm.testbed: len(arm.ids) for arm in arms}.values())
     seeds = min(len(arm.seeds) for arm in arms)
     spread = _seed_sd(statistic, arms)
@@ -169,6 +174,9 @@ class _Part:
     moves: dict[int, Floats]
     freedom: int
 
+    def scaled(self, factor: float) -> "_Part":
+        return _Part({i: factor * move for i, move in self.moves.items()}, self.freedom)
+
 
 def _seed_sd(statistic: Statistic, arms: Sequence[Arm]) -> float:
     """Spread of the statistic computed for each seed alone."""
@@ -183,15 +191,11 @@ def evaluated(statistic: Statistic, means: Sequence[Floats]) -> Floats:
     return np.asarray(statistic(*given), dtype=np.float64)
 
 
-def _item_parts(
-    statistic: Statistic, arms: Sequence[Arm], resamples: int, generator: np.random.Generator
-) -> Iterator[_Part]:
-    slopes = _slopes(statistic, arms)
+def _item_parts(arms: Sequence[Arm], resamples: int, generator: np.random.Generator) -> Iterator[_Part]:
     for testbed in dict.fromkeys(arm.testbed for arm in arms):
         mine = [i for i, arm in enumerate(arms) if arm.testbed == testbed]
         columns = [arms[i].values.mean(axis=0) for i in mine]
         moves = _item_moves(np.concatenate(columns, axis=1), resamples, generator)
-        moves *= _item_scale([arms[i] for i in mine], [slopes[i] for i in mine])
         ends = np.cumsum([column.shape[1] for column in columns])[:-1]
         yield _Part(dict(zip(mine, np.split(moves, ends, axis=1), strict=True)), len(columns[0]) - 1)
 
@@ -219,17 +223,20 @@ def _slopes(statistic: Statistic, arms: Sequence[Arm]) -> list[Floats]:
     return np.split((up - down) / (2 * STEP), ends[:-1])
 
 
-def _item_scale(arms: Sequence[Arm], slopes: Sequence[Floats]) -> float:
-    """By how much the items' spread, in sd, is larger for what trainings do to single items: sqrt(1 - theirs / all)."""
-    linear: dict[tuple[str, tuple[int, ...]], Floats] = {}
-    for arm, slope in zip(arms, slopes, strict=True):
-        key = arm.task, arm.seeds
-        linear[key] = linear.get(key, 0.0) + arm.values @ slope
-    items = np.sum([outcomes.mean(axis=0) for outcomes in linear.values()], axis=0)
-    whole = items.var() / len(items)
-    if not whole > 0:  # NaN where the statistic has no slope
-        return 1.0
-    return float(np.sqrt(max(1 - sum(map(interaction, linear.values())) / whole, 0)))
+def _item_scales(statistic: Statistic, arms: Sequence[Arm]) -> Iterator[float]:
+    """For each test bed by how much the items' spread, in sd, is larger for what trainings do to single items:
+    sqrt(1 - theirs / all)."""
+    slopes = _slopes(statistic, arms)
+    for testbed in dict.fromkeys(arm.testbed for arm in arms):
+        linear: dict[tuple[str, tuple[int, ...]], Floats] = {}
+        for arm, slope in zip(arms, slopes, strict=True):
+            if arm.testbed == testbed:
+                key = arm.task, arm.seeds
+                linear[key] = linear.get(key, 0.0) + arm.values @ slope
+        items = np.sum([outcomes.mean(axis=0) for outcomes in linear.values()], axis=0)
+        whole = items.var() / len(items)
+        known = whole > 0 and np.isfinite(whole)  # not where the statistic has no slope, or an infinite one
+        yield float(np.sqrt(max(1 - sum(map(interaction, linear.values())) / whole, 0))) if known else 1.0
 
 
 def _item_moves(columns: Floats, resamples: int, generator: np.random.Generator) -> Floats:
@@ -269,7 +276,7 @@ def _stretch(widths: Sequence[float], freedoms: Sequence[int], level: float) -> 
 
 
 def _limits(value: float, values: Floats, level: float, stretch: float) -> tuple[float, float]:
-    if np.isnan(value) or np.isinf(stretch):
+    if not np.isfinite(value) or np.isinf(stretch):
         return -np.inf, np.inf
     undefined = np.isnan(values)
     # No interpolation: an infinite neighbour would make NaN of a finite limit.

@@ -1,6 +1,8 @@
 """Every compression method by every measure of the four papers, against its teacher and against a second training.
 
-    found = compare.evidence(predictions, beds, attacked=attacked, shared=shared, distances=distances, k=10)
+    found = compare.evidence(
+        predictions, beds, answers=answers, attacked=attacked, shared=shared, distances=distances, k=10
+    )
     table = compare.matrix(found, control="Teacher, another seed")
 
 A measure is of one model (accuracy) or of a model and its teacher (loyalty). Both are read against the control, the
@@ -145,7 +147,8 @@ def matrix(found: Mapping[Cell, Any], *, control: str) -> pd.DataFrame:
     Columns: task, method, measure, value, low, high; control, control_low, control_high (the same of the control);
     difference, difference_low, difference_high (to the control, paired by item and seed); n, seeds; verdict: "better"
     or "worse" than the control where the interval of the difference is on one side of 0, else "not told apart";
-    "undefined" for a difference without value or limits. Raises CompareError for a task without the control.
+    "undefined" for a difference without value or limits, "one seed" where a single training of each was measured: the
+    luck of one control is no bar. No correction is made for the many cells. CompareError for a task without the control.
     """
     rows = []
     for (task, method, name), one in found.items():
@@ -204,9 +207,10 @@ def standardised(table: pd.DataFrame, *, control: str) -> pd.DataFrame:
     From `matrix`. A task's differences in one measure are divided by their standard deviation over all methods but the
     control; the mean over T tasks has the limits value +- sqrt(sum of squared distances of the tasks' limits) / T, as
     tasks share neither items nor models (MOVER, Zou and Donner 2008). Columns: method, measure, value, low, high, tasks
-    and told (whether the interval leaves out 0; sizes, which have no interval, are told where they differ).
+    and told (whether the interval leaves out 0; sizes, which have no interval, are told where they differ; nothing is
+    told of one seed).
     """
-    known = table[table["method"].ne(control) & table["difference"].notna()].copy()
+    known = table[table["method"].ne(control) & np.isfinite(table["difference"])].copy()
     known["better"] = known["measure"].map(lambda name: MEASURES[name].better)
     scale = known.groupby(["task", "measure"])["difference"].transform("std")
     known = known[scale > 0].assign(scale=scale)
@@ -218,7 +222,9 @@ def standardised(table: pd.DataFrame, *, control: str) -> pd.DataFrame:
         mean, below, above = value.mean(), _root(value - low), _root(high - value)
         rows.append((method, name, mean, mean - below, mean + above, len(tasks)))
     found = pd.DataFrame(rows, columns=["method", "measure", "value", "low", "high", "tasks"])
-    return found.assign(told=(found["low"] > 0) | (found["high"] < 0))
+    several = ~known["verdict"].eq("one seed").groupby([known["method"], known["measure"]], sort=False).any()
+    told = several.loc[list(zip(found["method"], found["measure"], strict=True))].to_numpy()
+    return found.assign(told=told & ((found["low"] > 0) | (found["high"] < 0)))
 
 
 def mean_over_tasks(table: pd.DataFrame) -> pd.DataFrame:
@@ -357,6 +363,8 @@ def _limits(name: str, one: Interval) -> dict[str, float]:
 def _verdict(apart: Interval, better: int) -> str:
     if not np.isfinite([apart.value, apart.low, apart.high]).all():
         return "undefined"
+    if apart.seeds == 1:
+        return "one seed"
     if apart.low <= 0 <= apart.high:
         return "not told apart"
     return "better" if apart.value * better > 0 else "worse"

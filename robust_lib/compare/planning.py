@@ -63,7 +63,7 @@ def share_power(difference: float, n: int, discordant: float, *, level: float = 
 def detectable_share(n: int, discordant: float, *, power: float = 0.8, level: float = 0.95) -> float:
     """Smallest true difference of two accuracies, as a share, that n paired items show with this power.
 
-    `discordant` as in `share_power`: between two trainings of one model some 0.05 to 0.1. NaN where even two models
+    `discordant` as in `share_power`. NaN where even two models
     that differ on every item cannot be told apart: below six items at level 0.95.
     """
     _check_items(n, level, discordant, power)
