@@ -129,7 +129,7 @@ answers = {
     if name != "train"
 }
 vectors = {}  # by set and role
-for name, table in tables.items() if "neighbours" not in reasons else ():
+for name in tables if "neighbours" not in reasons else ():
     few = audit.sampled(prepared, p.seeds[0], most=sizes.vectors)[name]
     for role, model in subjects.items():
         vectors.setdefault(name, {})[role] = runs.unit(audit.vectors, model=model, table=few, **reads)

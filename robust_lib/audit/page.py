@@ -41,7 +41,7 @@ from matplotlib.figure import Figure
 from robust_lib import report
 from robust_lib.audit import verdicts
 from robust_lib.audit.problems import AuditError, Problem
-from robust_lib.report import figures, files, live
+from robust_lib.report import figures, files, live, outputs
 
 TOPICS = (  # in the order of the page; others follow as they come, and the cost comes last
     "accuracy", "loyalty", "flips", "calibration", "out of distribution", "difficulty", "neighbours", "attack",
@@ -140,7 +140,7 @@ def _told(audit: Audit, frames: Mapping[str, pd.DataFrame]) -> dict[str, Any]:
         "budget": audit.budget,
         "models": audit.models,
         "sets": audit.sets,
-        "about": audit.about,
+        "about": outputs.placed(audit.about),
         "frames": written,
     }
     plain: dict[str, Any] = _plain(told)
@@ -252,7 +252,7 @@ def _html(audit: Audit, written: Mapping[str, int]) -> bytes:
         models=_facts(audit.models),
         sets=_facts(audit.sets),
         rules=_frame(audit.rules),
-        about=[(str(name), _text(one)) for name, one in audit.about.items()],
+        about=[(str(name), _text(one)) for name, one in outputs.placed(audit.about).items()],
         written=written,
     )
     return page.translate(INVISIBLE).encode()

@@ -40,7 +40,8 @@ def rank_correlations(
     and are no independent draws: given `families` (by method), these are left out whole, and n - 1 counts them.
     Simulated with 10 and 20 independent methods the limits hold the truth 0.96 to 0.99 of the time, partial ones 0.89
     to 0.99. The noise of few seeds draws rho to 0, and that of the measure held fixed leaves some of what it should
-    take: a partial rho is given the measured accuracy, not the true one. Raises CompareError for another index and for unknown measures.
+    take: a partial rho is given the measured accuracy, not the true one. Raises CompareError for another index and for
+    unknown measures.
     """
     asked = list(pairs) if pairs is not None else list(combinations(values.columns.drop(given or []), 2))
     _check(values, {name for pair in asked for name in pair} | ({given} if given else set()))

@@ -78,12 +78,12 @@ def _drawn(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _place(value: Any) -> Any:
+def placed(value: Any) -> Any:
     """A folder by its name alone: where it lay says nothing to others, and something of the user."""
     if isinstance(value, Mapping):
-        return {name: _place(one) for name, one in value.items()}
+        return {name: placed(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [_place(one) for one in value]
+        return [placed(one) for one in value]
     is_folder = isinstance(value, str) and value.startswith(("/", "~", "."))
     return Path(value).expanduser().name if is_folder else value
 
@@ -91,7 +91,7 @@ def _place(value: Any) -> Any:
 def _manifest(path: Path, contents: Mapping[str, bytes], about: Mapping[str, Any]) -> None:
     made_with = {name: version(name) for name in ("matplotlib", "numpy", "pandas", "scipy", "seaborn")}
     head = {"scale": about.get("parameters", {}).get("scale"), **{key: about.get(key) for key in ABOUT}}
-    head["parameters"] = _place(about.get("parameters") or {})
+    head["parameters"] = placed(about.get("parameters") or {})
     head["versions"] = {"python": platform.python_version(), **made_with, **(about.get("versions") or {})}
     listed = {
         file: {"sha256": hashlib.sha256(c).hexdigest(), "bytes": len(c)} for file, c in contents.items()
