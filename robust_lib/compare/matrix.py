@@ -147,8 +147,8 @@ def matrix(found: Mapping[Cell, Any], *, control: str) -> pd.DataFrame:
     Columns: task, method, measure, value, low, high; control, control_low, control_high (the same of the control);
     difference, difference_low, difference_high (to the control, paired by item and seed); n, seeds; verdict: "better"
     or "worse" than the control where the interval of the difference is on one side of 0, else "not told apart";
-    "undefined" for a difference without value or limits, "one seed" where a single training of each was measured: the
-    luck of one control is no bar. No correction is made for the many cells. CompareError for a task without control.
+    "undefined" for a difference without value or limits, "one seed" where a single training of each was measured, but
+    for costs: the luck of one control is no bar. No correction is made for the many cells. CompareError for a task without control.
     """
     rows = []
     for (task, method, name), one in found.items():
@@ -159,7 +159,10 @@ def matrix(found: Mapping[Cell, Any], *, control: str) -> pd.DataFrame:
         if other is not None:
             row |= _limits("control", measure.value(other))
             apart = measure.difference(one, other)
-            row |= _limits("difference", apart) | {"verdict": _verdict(apart, measure.better)}
+            row |= _limits("difference", apart)
+            row["verdict"] = _verdict(
+                apart, measure.better, trained_once=apart.seeds == 1 and name not in COSTS
+            )
         rows.append(row | {"n": own.n, "seeds": own.seeds})
     if missing := sorted(
         {task for task, *_ in found} - {task for task, method, _ in found if method == control}
@@ -360,10 +363,10 @@ def _limits(name: str, one: Interval) -> dict[str, float]:
     return {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
 
 
-def _verdict(apart: Interval, better: int) -> str:
+def _verdict(apart: Interval, better: int, *, trained_once: bool) -> str:
     if not np.isfinite([apart.value, apart.low, apart.high]).all():
         return "undefined"
-    if apart.seeds == 1:
+    if trained_once:
         return "one seed"
     if apart.low <= 0 <= apart.high:
         return "not told apart"
