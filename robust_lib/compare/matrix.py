@@ -148,7 +148,8 @@ def matrix(found: Mapping[Cell, Any], *, control: str) -> pd.DataFrame:
     difference, difference_low, difference_high (to the control, paired by item and seed); n, seeds; verdict: "better"
     or "worse" than the control where the interval of the difference is on one side of 0, else "not told apart";
     "undefined" for a difference without value or limits, "one seed" where a single training of each was measured, but
-    for costs: the luck of one control is no bar. No correction is made for the many cells. CompareError for a task without control.
+    for costs: the luck of one control is no bar. No correction is made for the many cells. CompareError for a task
+    without the control.
     """
     rows = []
     for (task, method, name), one in found.items():
