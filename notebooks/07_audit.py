@@ -111,7 +111,8 @@ sizes, rows = audit.Sizes(**prepared["sizes"]), prepared["rows"]
 reasons = dict(prepared["unmeasured"])
 tables = audit.sampled(prepared, p.seeds[0])
 for name, lines in prepared["told"].items():
-    print(f"{name}: {rows[name]:,} rows, of them {tables[name].size:,} are taken", *lines, sep="\n    ")
+    print(f"{name}: {rows[name]:,} rows", *lines, sep="\n    ")
+print(", ".join(f"{what} {count:,}" for what, count in prepared["sizes"].items() if what != "seconds"))
 
 # %% [markdown]
 # ## The work

@@ -1,5 +1,6 @@
 """The samples that an audit's minutes allow."""
 
+import pandas as pd
 import pytest
 
 from robust_lib.audit import budget
@@ -39,3 +40,15 @@ def test_a_budget_that_is_too_small_is_overrun_and_says_so_by_its_seconds() -> N
 def test_what_has_no_pace_or_no_rows_is_left_out() -> None:
     found = budget.sizes(10, {"test": 50, "vectors": 50, "attack": 50}, {"test": 0.02, "vectors": 0.02})
     assert (found.test, found.ood, found.vectors, found.attack) == (50, 0, 50, 0)
+
+
+def test_what_a_sample_resolves_is_told_where_it_is_known() -> None:
+    found = pd.DataFrame(
+        [("accuracy", "test", "", 2.5), ("accuracy", "test", "gold: yes", 9.0), ("accuracy after attack", "test", "", 4.0)],
+        columns=["measure", "set", "part", "resolves"],
+    )  # fmt: skip
+    lines = budget.told(budget.Sizes(500, 200, 0, 100, 61.0), 2, ROWS, found)
+    assert lines[0].startswith("test: 500 of 20,000 rows: a change of accuracy of 2.5 points")
+    assert lines[1] == "ood: 200 of 5,000 rows"
+    assert "accuracy after attack of 4.0 points" in lines[2]
+    assert "0:01:01 were planned" in lines[-1]

@@ -104,7 +104,7 @@ def error(share: float, tables: int) -> float:
     ],
 )
 def test_intervals_hold_the_truth(seeds: int, items: int, sd: float, most: float) -> None:
-    """0.95 +- 0.015; of several trainings that differ less than the draw of items makes it look, up to `most`."""
+    """0.95 +- 0.015 with one seed. With two to five, which cannot show that they hardly differ, no less than that."""
     generator = np.random.default_rng([seeds, items, round(1000 * sd)])
     held: dict[str, list[bool]] = {}
     tables = TABLES if seeds > 1 else 5 * TABLES  # where one costs a fifth

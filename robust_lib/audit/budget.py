@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
+import numpy as np
 import pandas as pd
 
 # Of the time, for what every model says of the test set, of the OOD set, and for its vectors; attacks take the rest.
@@ -59,7 +60,7 @@ def _round(count: int) -> int:
 RESOLVED = {  # what is said of a sample: the measure whose smallest visible change stands for it
     "test": ("accuracy", "test"),
     "ood": ("accuracy", "ood"),
-    "attack": ("after-attack accuracy", "test"),
+    "attack": ("accuracy after attack", "test"),
 }
 
 
@@ -69,9 +70,9 @@ def told(taken: Sizes, minutes: float, rows: Mapping[str, int], findings: pd.Dat
     lines = []
     for name, (measure, of) in RESOLVED.items():
         if count := getattr(taken, name):
-            known = found.get((measure, of))
-            told = f": a change of {measure} of {known:.1f} points is seen in four cases of five, before correction"
-            seen = told if pd.notna(known) else ""
+            known, seen = found.get((measure, of), np.nan), ""
+            if pd.notna(known):
+                seen = f": a change of {measure} of {known:.1f} points is seen in four cases of five, before correction"
             lines.append(f"{name}: {count:,} of {rows[name]:,} rows{seen}")
     if taken.vectors:
         lines.append(f"vectors: {taken.vectors:,} of {rows['vectors']:,} rows")

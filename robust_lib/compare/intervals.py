@@ -111,10 +111,9 @@ def interval(
     count against both limits, so a statistic that is undefined more often than (1 - level) / 2 is unbounded. Last,
     limits keep to `bounds`.
 
-    At level 0.95 accuracies and differences of simulated models (2,000 tables a case; 200 and 2,000 items, trainings
-    that differ by 0 to 3 points) are covered 0.95 to 0.98 of the time with two or three seeds and 0.945 to 0.97 with
-    five; gaps, ratios, F1, F_bias (400 tables) 0.925 to 0.97 with one seed, 0.94 to 0.985 with three. The upper
-    end is where trainings hardly differ, which so few of them cannot show.
+    At level 0.95 accuracies, differences, gaps, ratios, F_bias, F1 and loyalties of simulated models (500 items; see
+    tests/test_compare_simulation.py) are covered 0.935 to 0.97 of the time with one seed, and 0.95 to 0.995 with two
+    to five: too wide rather than too narrow where trainings hardly differ, which so few of them cannot show.
     """
     if not 0 < level < 1 or resamples < 100:
         raise CompareError(
