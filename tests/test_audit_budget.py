@@ -44,7 +44,7 @@ def test_what_has_no_pace_or_no_rows_is_left_out() -> None:
 
 def test_what_a_sample_resolves_is_told_where_it_is_known() -> None:
     found = pd.DataFrame(
-        [("accuracy", "test", "", 2.5), ("accuracy", "test", "gold: yes", 9.0), ("accuracy after attack", "test", "", 4.0)],
+        [("accuracy", "test", "", 2.5), ("accuracy", "test", "a: 1", 9.0), ("accuracy after attack", "test", "", 4.0)],
         columns=["measure", "set", "part", "resolves"],
     )  # fmt: skip
     lines = budget.told(budget.Sizes(500, 200, 0, 100, 61.0), 2, ROWS, found)

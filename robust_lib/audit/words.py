@@ -187,6 +187,8 @@ def _sentence(row: Row) -> str:
             f"{_number(row, 'resolves', change=True)}, and {_mattering(row)} matter."
         )
     word = verdict.partition(", ")[0]
+    if verdict.endswith(verdicts.WITHIN):
+        word += ", though no more than a second training may make it"
     less = f", by less than the {_mattering(row)} that matter" if verdict.endswith(verdicts.SMALL) else ""
     return f"{_capital(name)} is {word}{less}: {_change(row)}{_allowed(row)}."
 
