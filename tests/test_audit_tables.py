@@ -306,7 +306,7 @@ def test_integers_by_order_are_a_guess_that_is_told(write: Any) -> None:
 )
 def test_values_that_mean_nothing_sure_are_refused(write: Any, values: list[Any]) -> None:
     with pytest.raises(
-        AuditError, match=r"column 'label': its values are .* classes are .* as in `values: \{"
+        AuditError, match=r"column 'label': (its values are .* classes are .* values: \{|it is empty)"
     ):
         Table(table(write, {"text": LONG, "label": values})).resolved(("bad", "good"))
 
@@ -317,7 +317,7 @@ def test_values_that_are_given_go_to_classes_that_exist(write: Any) -> None:
     assert used(place, values=given)["label"].tolist() == ["positive", "negative", "positive"]
     with pytest.raises(AuditError, match="`values` means 'good'; the model's classes are"):
         Table(place, values=(("gut", "good"),)).resolved(SENTIMENT)
-    with pytest.raises(AuditError, match="'schlecht' of them cannot be read"):
+    with pytest.raises(AuditError, match="'schlecht' cannot be read"):
         Table(place, values=given[:1]).resolved(SENTIMENT)
 
 

@@ -172,9 +172,10 @@ def leaked(
     ids = test.index[same]
     if ids.empty:
         return ids, None
+    others = ", the others but for case, punctuation and spaces" if exact.sum() < len(ids) else ""
     told = (
-        f"{len(ids)} of {len(test)} rows stand in the {of} set, too, {int(exact.sum())} of them letter by letter, the "
-        f"others but for case, punctuation and spaces: {_ids(ids.to_series())}"
+        f"{len(ids)} of {len(test)} rows stand in the {of} set, too, {int(exact.sum())} of them letter by letter"
+        f"{others}: {_ids(ids.to_series())}"
     )
     remedy = (
         "read the accuracy without these rows; models that learned them by heart look better than they are"
@@ -236,7 +237,12 @@ def small(parts: Mapping[str, "pd.Series[bool]"]) -> Problem | None:
     if not found:
         return None
     told = f"less than {SMALL} rows in {', '.join(found)}"
-    return Problem("small slices", "slices", told, "read their intervals, not their numbers, or add rows")
+    return Problem(
+        "small slices",
+        "slices",
+        told,
+        "read their intervals, not their numbers, or add rows; those of less than 20 rows are left out",
+    )
 
 
 def slices(

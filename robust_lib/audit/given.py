@@ -15,7 +15,7 @@ from robust_lib.audit import checks, example
 from robust_lib.audit.models import Model
 from robust_lib.audit.problems import AuditError, Problem
 from robust_lib.audit.tables import Table
-from robust_lib.audit.work import COMPRESSED, OOD, ORIGINAL, SECOND, TEST, TRAIN
+from robust_lib.audit.work import COMPRESSED, FEWEST, OOD, ORIGINAL, SECOND, TEST, TRAIN
 
 Answers = Mapping[str, Mapping[str, pd.DataFrame]]  # predictions by set and role
 
@@ -120,7 +120,8 @@ def parts(
 ) -> tuple[dict[str, pd.Series[bool]], list[Problem]]:
     """The slices of the test set, over the rows `ids` alone, and what is odd in them; see `checks.slices`.
 
-    With a training set, the rows of the test set that stand in it are a slice, too.
+    With a training set, the rows of the test set that stand in it are a slice, too. Slices of less than `work.FEWEST`
+    rows are named among the problems, and left out.
     """
     frame, text = tables[TEST].frame().loc[ids], tables[TEST].text
     problems: list[Problem | None] = []
@@ -138,6 +139,7 @@ def parts(
     if frame["label"].notna().all():
         problems.append(checks.one_class(frame["label"], found))
     problems.append(checks.small(found))
+    found = {name: inside for name, inside in found.items() if inside.sum() >= FEWEST}
     return found, [problem for problem in problems if problem is not None]
 
 

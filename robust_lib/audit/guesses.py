@@ -169,12 +169,15 @@ def unmapped(where: str, name: str, values: "pd.Series[Any]", found: Meanings, c
     counts = words(values).value_counts()
     seen = ", ".join(f"{str(value)[:40]!r} ({count})" for value, count in counts.head(8).items())
     more = f" and {len(counts) - 8} more" if len(counts) > 8 else ""
-    wrong = ", ".join(repr(value[:40]) for value in found.unknown[:5]) or "nothing"
-    example = f"{found.unknown[0][:40] if found.unknown else 'value'}: {classes[0]}"
+    if counts.empty:
+        return f"{where}, column {name!r}: it is empty; name the column of the labels as `label`"
+    wrong = ", ".join(repr(value[:40]) for value in found.unknown[:5])
+    each = ", ".join(f"{str(value)[:40]}: ..." for value in counts.index[:8])
+    given = f"{{place: {where}, values: {{{each}}}}}"
     return (
-        f"{where}, column {name!r}: its values are {seen or 'all empty'}{more}; the model's classes are "
-        f"{quoted(classes)}; {wrong} of them cannot be read as a class: say what each means, as in "
-        f"`values: {{{example}}}`, or name another column as `label`"
+        f"{where}, column {name!r}: its values are {seen}{more}; the model's classes are {quoted(classes)}; "
+        f"{wrong or 'they'} cannot be read as a class: say what each value means, {given}, or name another column as "
+        "`label`"
     )
 
 

@@ -178,7 +178,12 @@ def _sentence(row: Row) -> str:
     name, verdict = _name(row), row["verdict"]
     if verdicts.rule(row["measure"]).agreement or not row["test"]:
         told = f"{_capital(name)} is {_number(row, 'value')} ({_range(row)}{_beside(row)})"
-        return f"{told}: {PAIR[verdict]}." if verdict else f"{told}."
+        if not verdict:
+            return f"{told}."
+        bar = PAIR[verdict]
+        if row["control_from"] != verdicts.SECOND:
+            bar = bar.replace("a second training makes", "two trainings of other models make")
+        return f"{told}: {bar}."
     if verdict == verdicts.NO_CHANGE:
         return f"No change of {name} was seen: {_change(row)}, {row['n']:,.0f} examples{_hidden(row)}."
     if verdict == verdicts.UNTOLD:
