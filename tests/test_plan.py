@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from robust_lib import __main__ as program
-from robust_lib import data, methods, models, params, plan, runs
+from robust_lib import commands, data, methods, models, params, plan, runs
 from robust_lib.attack import lexica
 
 ROOT = Path(__file__).parents[1]
@@ -222,7 +222,8 @@ def test_the_plan_of_each_scale_needs_no_data_weights_or_network(
     monkeypatch.setenv("ROBUST_HOME", str(ROOT))
     assert program.main(["plan", "--scale", scale]) == 0
     rows = table(capsys.readouterr().out)
-    studies = [name for name in params.NOTEBOOKS if name != "00_micro_world"]
+    studies = [path.stem for path in commands.choose([], scale) if path.stem != "00_micro_world"]
+    assert ("07_audit" in studies) == (scale == "micro")
     assert [name for name in studies if int(rows[name][1]) == 0] == []
     assert int(rows["all,"][3]) > 0
     assert not list(folder.iterdir())
