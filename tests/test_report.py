@@ -349,7 +349,8 @@ def test_cells_are_the_kernels_numbers_in_the_papers_unit(
     for column, reference in (("QQP F_bias", dense), ("QQP F_bias vs control", control)):
         bias = compare.f_bias([(pruned, reference)], generator=np.random.default_rng(0))
         found = cell(table, "70%", column)
-        assert [found[k] for k in ("ours", "low", "high")] == [bias.value, bias.low, bias.high]
+        limits = [limit if np.isfinite(limit) else None for limit in (bias.low, bias.high)]
+        assert [found[k] for k in ("ours", "low", "high")] == [bias.value, *limits]
     assert cell(table, "70%", "QQP F_bias")["printed"] == 1.065
     assert cell(table, "70%", "Average F_bias")["ours"] == pytest.approx(
         np.mean([cell(table, "70%", f"{task} F_bias")["ours"] for task in ("MNLI", "FEVER", "QQP")])
@@ -787,16 +788,20 @@ def test_each_check_holds_its_own_difference_against_the_boundary(
 
     dev, ood = rate(model.id) - rate(other.id), rate(model.ood[0]) - rate(other.ood[0])
     bias = compare.f_bias([(model, other)]).value
+    assert (
+        compare.ood_accuracy(other).low < other.chance
+    )  # of two seeds, and whatever rests on its OOD accuracy says so
+    weak = ", a reference not above chance OOD"
     expected = {
         "claim 3.5-a": ("DEV, points above BERT-base (claimed > -1)", dev),
-        "claim 3.5-c": ("OOD, points above BERT-base (claimed < 0)", ood),
-        "claim 3.5-h": ("OOD less DEV, points above BERT-base (claimed < 0)", ood - dev),
+        "claim 3.5-c": (f"OOD, points above BERT-base{weak} (claimed < 0)", ood),
+        "claim 3.5-h": (f"OOD less DEV, points above BERT-base{weak} (claimed < 0)", ood - dev),
         "claim 6.4-a": (
             "hard, points above BERT-base (claimed > 0)",
             rate(model.slices["hard"]) - rate(other.slices["hard"]),
         ),
-        "claim 3.5-f": ("F_bias against BERT-base (claimed > 1)", bias),
-        "claim 6.3-d": ("percent lower F_bias than pruned 70% (claimed > 0)", 100 * (1 - 1 / bias)),
+        "claim 3.5-f": (f"F_bias against BERT-base{weak} (claimed > 1)", bias),
+        "claim 6.3-d": (f"percent lower F_bias than pruned 70%{weak} (claimed > 0)", 100 * (1 - 1 / bias)),
     }
     found = {entry["item"]: (entry["column"], entry["ours"]) for entry in checks.records}
     assert found.keys() == expected.keys()
