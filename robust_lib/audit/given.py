@@ -12,10 +12,11 @@ import pandas as pd
 
 from robust_lib import params, runs
 from robust_lib.audit import checks, example
+from robust_lib.audit.findings import COMPRESSED, OOD, ORIGINAL, SECOND, TEST
 from robust_lib.audit.models import Model
 from robust_lib.audit.problems import AuditError, Problem
 from robust_lib.audit.tables import Table
-from robust_lib.audit.work import COMPRESSED, FEWEST, OOD, ORIGINAL, SECOND, TEST, TRAIN
+from robust_lib.audit.work import FEWEST, TRAIN
 
 Answers = Mapping[str, Mapping[str, pd.DataFrame]]  # predictions by set and role
 

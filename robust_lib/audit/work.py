@@ -20,12 +20,12 @@ from torch import Tensor
 from robust_lib import attack, methods
 from robust_lib.attack import lexica, similarity, tagging, textfooler
 from robust_lib.audit import budget, checks, memory
+from robust_lib.audit.findings import COMPRESSED, OOD, ORIGINAL, SECOND, TEST
 from robust_lib.audit.models import Model, Opened
 from robust_lib.audit.problems import AuditError, Problem, Unmeasured
 from robust_lib.audit.tables import Table
 
-ORIGINAL, COMPRESSED, SECOND = "original", "compressed", "second"
-TEST, OOD, TRAIN = "test", "ood", "train"
+TRAIN = "train"  # beside the test beds of `findings`
 MODE = "authors"  # of TextFooler, as it was released
 FEWEST = 20  # rows of a test bed
 FLOOR = 1e-12  # of a probability, before its logarithm is taken

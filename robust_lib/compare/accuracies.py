@@ -259,6 +259,7 @@ def mcnemar(first: "pd.Series[Any]", second: "pd.Series[Any]") -> McNemar:
 
 
 def same_measure(first: Sequence[Arm | Profile], second: Sequence[Arm | Profile]) -> None:
+    """Raise CompareError for accuracy against F1."""
     one, two = ({each.measure for each in group} for group in (first, second))
     if one != two:
         raise CompareError(
